@@ -1,1 +1,4 @@
-//! See ARCHITECTURE.md.
+//! The gateway.
+pub mod desk;
+pub mod ledger;
+pub mod store;

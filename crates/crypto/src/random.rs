@@ -1,0 +1,93 @@
+//! Where randomness comes from: always the caller.
+//!
+//! The enclave passes its hardware source, the simulator a seeded one. A source that cannot deliver must stop the
+//! program rather than return: every user of this trait takes the bytes for unpredictable.
+
+use zeroize::Zeroize;
+
+/// A source of unpredictable bytes.
+pub trait Random {
+    /// Fills `out` entirely.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+impl<R: Random + ?Sized> Random for &mut R {
+    fn fill(&mut self, out: &mut [u8]) {
+        (**self).fill(out);
+    }
+}
+
+/// `N` bytes that need not be kept secret (salts, nonces, ids). Secrets are filled in place by their own type.
+pub fn bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
+    let mut out = [0; N];
+    random.fill(&mut out);
+    out
+}
+
+/// Lends a [`Random`] to libraries that want `rand_core` 0.6 (`voprf`) or 0.9 (`hpke`).
+pub struct RngAdapter<'a>(pub &'a mut dyn Random);
+
+impl RngAdapter<'_> {
+    fn word<const N: usize>(&mut self) -> [u8; N] {
+        bytes(self.0)
+    }
+}
+
+impl rand_core::RngCore for RngAdapter<'_> {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.word())
+    }
+    fn next_u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.word())
+    }
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        self.0.fill(out);
+    }
+}
+
+impl rand_core::CryptoRng for RngAdapter<'_> {}
+
+impl rand_core_06::RngCore for RngAdapter<'_> {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.word())
+    }
+    fn next_u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.word())
+    }
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        self.0.fill(out);
+    }
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core_06::Error> {
+        self.0.fill(out);
+        Ok(())
+    }
+}
+
+impl rand_core_06::CryptoRng for RngAdapter<'_> {}
+
+/// A fixed run of bytes handed out once; afterwards it has nothing left. For libraries that insist on owning
+/// their source although what they draw was chosen beforehand.
+pub(crate) struct Once<const N: usize>(Option<[u8; N]>);
+
+impl<const N: usize> Once<N> {
+    pub(crate) fn new(bytes: [u8; N]) -> Self {
+        Self(Some(bytes))
+    }
+
+    /// Moves the bytes into `out`; `false` when they are spent or the length is another.
+    pub(crate) fn take(&mut self, out: &mut [u8]) -> bool {
+        let Some(mut bytes) = self.0.take() else { return false };
+        let fits = out.len() == N;
+        if fits {
+            out.copy_from_slice(&bytes);
+        }
+        bytes.zeroize();
+        fits
+    }
+}
+
+impl<const N: usize> Drop for Once<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}

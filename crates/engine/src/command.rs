@@ -1,0 +1,270 @@
+//! Commands run in order on one account; the first refusal stops. A handler refuses before it changes anything,
+//! unless the refusal itself is a fact to be written down (a wrong PIN, a wrong password).
+
+pub(crate) mod identity;
+mod member;
+mod passkey;
+mod pin;
+
+use crate::account::{Account, StoreLies};
+use crate::commit::Planned;
+use crate::load::{Keys, log_key};
+use crate::record::{AccountRecord, DeviceRecord, Op};
+use crate::request::Actor;
+use crate::session::Received;
+use crate::shard::Shard;
+use keyferry_crypto::label::Label;
+use keyferry_crypto::random::Random;
+use keyferry_crypto::seal;
+use keyferry_crypto::tree::SecurityDomainSecret;
+use keyferry_wire::command::{self, Answer, Command};
+use keyferry_wire::ledger::{Event, Kind, NO_DEVICE, Outcome};
+use keyferry_wire::refusal::{Code, Refusal};
+use keyferry_wire::{AccountId, CredentialId, DeviceId, Wire};
+
+/// Everything that a handler works with.
+pub(crate) struct Context<'a> {
+    pub(crate) keys: &'a Keys,
+    pub(crate) now_ms: u64,
+    pub(crate) random: &'a mut dyn Random,
+    pub(crate) account: Account,
+    pub(crate) account_info: command::Account,
+    pub(crate) received: &'a Received,
+    pub(crate) actor: Actor,
+    /// First half of the operation's hash.
+    pub(crate) operation: [u8; 16],
+    pub(crate) authority: Authority,
+    /// The operation was applied before: answer again, write nothing.
+    pub(crate) replay: bool,
+    /// The security domain secret, once something in this request opened it.
+    pub(crate) sds: Option<SecurityDomainSecret>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// What this request has shown so far. It ends with the request.
+#[derive(Default)]
+pub(crate) struct Authority {
+    /// The account's identity.
+    pub(crate) identity: bool,
+    /// The account's PIN.
+    pub(crate) pin: bool,
+}
+
+/// Why a handler stops.
+pub(crate) enum Stop {
+    Refused(Refusal),
+    /// Rows that the host did not attach.
+    Need {
+        devices: Vec<DeviceId>,
+        passkeys: Vec<CredentialId>,
+    },
+    Store,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<StoreLies> for Stop {
+    fn from(_: StoreLies) -> Self {
+        Stop::Store
+    }
+}
+
+/// A refusal in one breath.
+pub(crate) fn refuse<T>(code: Code, message: &str) -> Result<T, Stop> {
+    Err(Stop::Refused(Refusal::new(code, message)))
+}
+
+/// What an account is told of its place.
+pub(crate) fn account_info(keys: &Keys, shard: &Shard, account: &AccountId) -> command::Account {
+    command::Account {
+        account: *account,
+        shard: keys.shard(&keys.map_key(account)),
+        origin: shard.origin.clone(),
+        log_key: log_key(shard).to_string(),
+        members: 0,
+    }
+}
+
+impl Context<'_> {
+    /// Runs the commands, or answers an operation that was applied before.
+    pub(crate) fn run(&mut self, commands: Vec<Command>) -> Result<Vec<Planned>, Stop> {
+        if let Some(answers) = self.known_operation()? {
+            return Ok(answers);
+        }
+        let light = commands.iter().all(|command| matches!(command, Command::Assert(_)));
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            match self.command(command) {
+                Ok(answer) => answers.push(answer),
+                Err(Stop::Refused(refusal)) => {
+                    answers.push(Planned::Ready(Answer::Refused(refusal)));
+                    break;
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        self.remember(light, &answers);
+        Ok(answers)
+    }
+
+    fn command(&mut self, command: Command) -> Result<Planned, Stop> {
+        let answer = match command {
+            Command::Authenticate(identity) => self.authenticate(&identity)?,
+            Command::CreateAccount(identity) => self.create_account(&identity)?,
+            Command::Enrol(registration) => self.enrol(&registration)?,
+            Command::Join(registration) => self.join(&registration)?,
+            Command::PinStatus => self.pin_status()?,
+            Command::Begin(begin) => return self.begin(&begin),
+            Command::Finish(finish) => self.finish(&finish)?,
+            Command::Prepare(prepare) => self.prepare(&prepare)?,
+            Command::Expose(expose) => self.expose(&expose)?,
+            Command::ListDevices => self.list_devices()?,
+            Command::RenameDevice(rename) => self.rename_device(&rename)?,
+            Command::CreatePasskey(create) => self.create_passkey(&create)?,
+            Command::Assert(assert) => self.assert(&assert)?,
+            Command::RenamePasskey(rename) => self.rename_passkey(&rename)?,
+            Command::DeletePasskey(delete) => self.delete_passkey(&delete)?,
+        };
+        Ok(Planned::Ready(answer))
+    }
+
+    /// The answers of an operation that was applied before. The same request id with other commands is a conflict.
+    fn known_operation(&mut self) -> Result<Option<Vec<Planned>>, Stop> {
+        let Actor::Member { device, .. } = self.actor else { return Ok(None) };
+        let id = self.received.request.id;
+        let known = self.account.device(&device).and_then(|record| record.ops.iter().find(|op| op.id == id));
+        let Some(op) = known else { return Ok(None) };
+        if op.hash != self.operation {
+            return refuse(Code::Conflict, "this request id was used for other commands");
+        }
+        let Some(answers) = &op.answers else {
+            self.replay = true;
+            return Ok(None);
+        };
+        let answers = Vec::<Answer>::from_bytes(answers).map_err(|_| Stop::Store)?;
+        Ok(Some(answers.into_iter().map(Planned::Ready).collect()))
+    }
+
+    /// Keeps an operation that wrote something with its answers, so that a retry is answered and not applied.
+    fn remember(&mut self, light: bool, answers: &[Planned]) {
+        let Actor::Member { device, .. } = self.actor else { return };
+        if self.events.is_empty() || self.replay {
+            return;
+        }
+        let ready = answers.iter().map(|planned| match planned {
+            Planned::Ready(answer) => Some(answer.clone()),
+            Planned::Evaluate(_) => None,
+        });
+        let kept: Option<Vec<Answer>> = if light { None } else { ready.collect() };
+        let op = Op {
+            id: self.received.request.id,
+            hash: self.operation,
+            answers: kept.map(|answers| answers.to_bytes().into()),
+        };
+        if let Some(record) = self.account.device_mut(&device) {
+            record.remember(op);
+        }
+    }
+
+    /// The account's record; an account that was never created answers like a wrong identity.
+    pub(crate) fn record(&self) -> Result<&AccountRecord, Stop> {
+        match &self.account.record {
+            Some(record) => Ok(record),
+            None => refuse(Code::Auth, "name or password is wrong"),
+        }
+    }
+
+    pub(crate) fn record_mut(&mut self) -> Result<&mut AccountRecord, Stop> {
+        match self.account.record_mut() {
+            Some(record) => Ok(record),
+            None => refuse(Code::Auth, "name or password is wrong"),
+        }
+    }
+
+    /// The member that signed, and whether its user was verified for this request.
+    pub(crate) fn member(&self) -> Result<(DeviceId, bool), Stop> {
+        match self.actor {
+            Actor::Member { device, verified, .. } => Ok((device, verified)),
+            Actor::Stranger { .. } | Actor::Nobody => {
+                refuse(Code::UnknownDevice, "this device is not a member of the account")
+            }
+        }
+    }
+
+    pub(crate) fn device(&self, device: &DeviceId) -> Result<&DeviceRecord, Stop> {
+        self.account.device(device).ok_or_else(|| Stop::Need { devices: vec![*device], passkeys: Vec::new() })
+    }
+
+    pub(crate) fn device_mut(&mut self, device: &DeviceId) -> Result<&mut DeviceRecord, Stop> {
+        self.account
+            .device_mut(device)
+            .ok_or_else(|| Stop::Need { devices: vec![*device], passkeys: Vec::new() })
+    }
+
+    /// Notes an event of this request.
+    pub(crate) fn event(&mut self, kind: Kind, outcome: Outcome) -> &mut Event {
+        let (device, verified) = match self.actor {
+            Actor::Member { index, verified, .. } => (index, verified),
+            Actor::Stranger { .. } | Actor::Nobody => (NO_DEVICE, false),
+        };
+        self.events.push(Event {
+            kind,
+            outcome,
+            seq: 0,
+            time_ms: self.now_ms,
+            device,
+            operation: self.operation,
+            credential: [0; 16],
+            generation: 0,
+            left: 0,
+            detail: [0; 32],
+            verified,
+        });
+        self.events.last_mut().expect("an event was just pushed")
+    }
+
+    /// The security domain secret: opened by a right PIN in this request, or by the half that the device sent.
+    pub(crate) fn sds(&mut self) -> Result<&SecurityDomainSecret, Stop> {
+        if self.sds.is_none() {
+            let opened = self.unwrap_sds()?;
+            self.sds = Some(opened);
+        }
+        match &self.sds {
+            Some(sds) => Ok(sds),
+            None => refuse(Code::Stale, "the device's half is missing"),
+        }
+    }
+
+    fn unwrap_sds(&self) -> Result<SecurityDomainSecret, Stop> {
+        let (device, _) = self.member()?;
+        let Some(wrapped) = &self.received.request.wrapped else {
+            return refuse(Code::Stale, "the device's half is missing");
+        };
+        let epoch = self.record()?.epoch;
+        let key = &self.device(&device)?.wrap_key;
+        let aad: [&[u8]; 3] = [&self.account.id.0, &device.0, &epoch.to_be_bytes()];
+        let opened = seal::open(&key.0, Label::DeviceWrap, &aad, wrapped).ok();
+        self.checked_sds(opened.as_ref().map(keyferry_crypto::secret::SecretVec::expose))
+    }
+
+    /// Every opened secret is compared with its hash in the record.
+    pub(crate) fn checked_sds(&self, opened: Option<&[u8]>) -> Result<SecurityDomainSecret, Stop> {
+        let record = self.record()?;
+        opened
+            .and_then(SecurityDomainSecret::from_slice)
+            .filter(|sds| record.sds_hash == Some(sds.hash(&self.account.id.0, u64::from(record.epoch))))
+            .ok_or_else(|| {
+                Stop::Refused(Refusal::new(Code::Stale, "the device's half does not open this account"))
+            })
+    }
+}
+
+/// Drops times that left the window.
+pub(crate) fn prune(times: &mut Vec<u64>, now_ms: u64, window_ms: u64) {
+    let since = now_ms.saturating_sub(window_ms);
+    times.retain(|time| *time >= since);
+}

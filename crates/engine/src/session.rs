@@ -1,0 +1,130 @@
+//! Open channels. A session carries no authority: who may do what is read from the record at each request.
+
+use crate::instance::Instances;
+use keyferry_crypto::channel::{self, Suite, Transport};
+use keyferry_crypto::random::{self, Random};
+use keyferry_wire::cbor::Bytes;
+use keyferry_wire::door::Drop as Reason;
+use keyferry_wire::frame::{Reply, ReplyFrame, Request, RequestFrame, SessionOpen, SessionOpened};
+use keyferry_wire::{Hash, SessionId, Wire, limits};
+use std::collections::HashMap;
+
+pub(crate) struct Sessions {
+    open: HashMap<SessionId, Session>,
+}
+
+struct Session {
+    transport: Transport,
+    /// Message numbers below this were used.
+    next: u64,
+    used_ms: u64,
+}
+
+/// A request that came through a channel, with what its signatures are bound to.
+pub(crate) struct Received {
+    pub(crate) session: SessionId,
+    pub(crate) number: u64,
+    pub(crate) handshake: Hash,
+    pub(crate) request: Request,
+}
+
+impl Sessions {
+    pub(crate) fn new() -> Sessions {
+        Sessions { open: HashMap::new() }
+    }
+
+    /// Answers Noise message 1.
+    pub(crate) fn accept(
+        &mut self,
+        instances: &Instances,
+        open: &SessionOpen,
+        now_ms: u64,
+        random: &mut dyn Random,
+    ) -> Result<SessionOpened, Reason> {
+        if open.version != limits::VERSION || open.suite != limits::SUITE {
+            return Err(Reason::Version);
+        }
+        let channel = instances.channel(&open.evidence, now_ms).ok_or(Reason::Evidence)?;
+        let prologue = channel::prologue(Suite::One, &open.evidence, &[]);
+        let (transport, message) =
+            channel::respond(&channel.key, random, Suite::One, &prologue, &open.message)
+                .map_err(|_| Reason::Frame)?;
+        let mut id = [0; 16];
+        let (instance, own) = id.split_at_mut(8);
+        instance.copy_from_slice(&instances.boot.instance.0);
+        own.copy_from_slice(&random::bytes::<8>(random));
+        let session = SessionId(id);
+        self.make_room(now_ms);
+        self.open.insert(session, Session { transport, next: 0, used_ms: now_ms });
+        Ok(SessionOpened { version: limits::VERSION, session, message: Bytes(message) })
+    }
+
+    /// Opens a frame: each message number once, rising, so that nothing recorded is heard twice.
+    pub(crate) fn receive(&mut self, frame: &RequestFrame, now_ms: u64) -> Result<Received, Reason> {
+        if frame.version != limits::VERSION || frame.suite != limits::SUITE {
+            return Err(Reason::Version);
+        }
+        let session = self.live(&frame.session, now_ms)?;
+        if frame.number < session.next || frame.number >= limits::SESSION_MESSAGES_MAX {
+            return Err(if frame.number >= limits::SESSION_MESSAGES_MAX {
+                Reason::Session
+            } else {
+                Reason::Frame
+            });
+        }
+        let padded = session.transport.open(frame.number, &frame.ciphertext).map_err(|_| Reason::Frame)?;
+        // The number is used up by whatever decrypts under it, also when it then does not decode.
+        session.next = frame.number + 1;
+        session.used_ms = now_ms;
+        let handshake = *session.transport.handshake_hash();
+        let bytes = keyferry_crypto::seal::unpad(&padded).ok_or(Reason::Frame)?;
+        let request = Request::from_bytes(bytes).map_err(|_| Reason::Frame)?;
+        if request.version != limits::VERSION {
+            return Err(Reason::Version);
+        }
+        Ok(Received { session: frame.session, number: frame.number, handshake, request })
+    }
+
+    /// Seals a reply under the number of its request. Each number is received once, so it is replied to once.
+    pub(crate) fn reply(
+        &self,
+        session: &SessionId,
+        number: u64,
+        reply: &Reply,
+    ) -> Result<ReplyFrame, Reason> {
+        let open = self.open.get(session).ok_or(Reason::Session)?;
+        let plain = zeroize::Zeroizing::new(reply.to_bytes());
+        let padded = zeroize::Zeroizing::new(keyferry_crypto::seal::pad256(&plain));
+        let ciphertext = open.transport.seal(number, &padded).map_err(|_| Reason::Frame)?;
+        Ok(ReplyFrame {
+            version: limits::VERSION,
+            session: *session,
+            number,
+            ciphertext: Bytes(ciphertext),
+            consistency: Vec::new(),
+        })
+    }
+
+    fn live(&mut self, id: &SessionId, now_ms: u64) -> Result<&mut Session, Reason> {
+        let idle_since = now_ms.saturating_sub(limits::SESSION_IDLE_MS);
+        if self.open.get(id).is_some_and(|session| session.used_ms < idle_since) {
+            self.open.remove(id);
+        }
+        self.open.get_mut(id).ok_or(Reason::Session)
+    }
+
+    fn make_room(&mut self, now_ms: u64) {
+        if self.open.len() < limits::SESSIONS_MAX {
+            return;
+        }
+        let idle_since = now_ms.saturating_sub(limits::SESSION_IDLE_MS);
+        self.open.retain(|_, session| session.used_ms >= idle_since);
+        if self.open.len() < limits::SESSIONS_MAX {
+            return;
+        }
+        let oldest = self.open.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, _)| *id);
+        if let Some(oldest) = oldest {
+            self.open.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Tables, and the settings of a connection.
+
+use super::OpenError;
+use keyferry_wire::ShardId;
+use rusqlite::Connection;
+use std::time::Duration;
+
+/// Number of the schema; a program refuses a file with a higher one.
+pub const SCHEMA: i64 = 1;
+
+/// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
+/// order of the log, under which a piece of the leaves can be read without the rest.
+const TABLES: &str = "
+CREATE TABLE service (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    row BLOB NOT NULL
+);
+CREATE TABLE batches (
+    place INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    checkpoint TEXT NOT NULL,
+    seal BLOB NOT NULL,
+    leaves BLOB NOT NULL
+);
+CREATE TABLE accounts (
+    number INTEGER PRIMARY KEY,
+    shard INTEGER NOT NULL,
+    account BLOB NOT NULL,
+    map_key BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    vault_seq INTEGER NOT NULL,
+    vault_root BLOB NOT NULL,
+    tail INTEGER,
+    row BLOB NOT NULL
+);
+CREATE UNIQUE INDEX accounts_by_id ON accounts (account, shard);
+CREATE TABLE devices (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    access BLOB,
+    row BLOB NOT NULL,
+    PRIMARY KEY (shard, number, device)
+) WITHOUT ROWID;
+CREATE TABLE passkeys (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    vault_seq INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    metadata BLOB NOT NULL,
+    PRIMARY KEY (shard, number, id)
+) WITHOUT ROWID;
+CREATE INDEX passkeys_by_change ON passkeys (shard, number, vault_seq);
+";
+
+/// A commit waits this long for whoever else holds the database (nobody should).
+const BUSY_MS: u64 = 250;
+
+/// Bits of a leaf's index in `batches.place`.
+const LEAF_BITS: u32 = 48;
+
+pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
+    connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // The gateway moves the log by itself, when its reader stands at the newest commit.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -16 * 1024)?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
+        0 => create(connection),
+        SCHEMA => Ok(()),
+        found => Err(OpenError::Newer { found }),
+    }
+}
+
+pub(super) fn prepare_reader(connection: &Connection) -> Result<(), OpenError> {
+    connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -8 * 1024)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn create(connection: &Connection) -> Result<(), OpenError> {
+    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
+    Ok(())
+}
+
+/// Key of the batch that starts at a leaf; `None` beyond 2^48 leaves or 2^15 shards.
+pub(super) fn place(shard: ShardId, leaf: u64) -> Option<i64> {
+    if leaf >> LEAF_BITS != 0 || shard.0 >> 15 != 0 {
+        return None;
+    }
+    i64::try_from(u64::from(shard.0) << LEAF_BITS | leaf).ok()
+}
+
+/// The last key that a shard can have.
+pub(super) fn last_place(shard: ShardId) -> Option<i64> {
+    place(shard, (1 << LEAF_BITS) - 1)
+}
+
+/// Index of the first leaf of the batch with this key.
+pub(super) fn first_leaf(place: i64) -> u64 {
+    u64::try_from(place).unwrap_or(0) & ((1 << LEAF_BITS) - 1)
+}

@@ -1,0 +1,191 @@
+//! The one transaction.
+
+use super::schema::{first_leaf, last_place, place};
+use crate::store::{CommitError, Newest, follow, linked_leaves, tail_after};
+use keyferry_wire::ShardId;
+use keyferry_wire::Wire;
+use keyferry_wire::door::{AccountPut, Batch, DevicePut, ServiceRow};
+use keyferry_wire::ledger::LEAF_LEN;
+use keyferry_wire::publish::PasskeyRow;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::collections::BTreeMap;
+
+/// An account's number in the store and its newest leaf.
+type Known = Option<(i64, Option<u64>)>;
+
+pub(super) fn commit(
+    connection: &mut Connection,
+    service: Option<&ServiceRow>,
+    batches: &[Batch],
+) -> Result<(), CommitError> {
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refusal)?;
+    check(&transaction, batches)?;
+    write(&transaction, service, batches).map_err(refusal)?;
+    transaction.commit().map_err(refusal)
+}
+
+fn check(transaction: &Transaction<'_>, batches: &[Batch]) -> Result<(), CommitError> {
+    let mut newest = BTreeMap::new();
+    for batch in batches {
+        if !newest.contains_key(&batch.shard) {
+            newest.insert(batch.shard, newest_state(transaction, batch.shard).map_err(refusal)?);
+        }
+        let entry = newest.entry(batch.shard).or_default();
+        *entry = follow(*entry, batch)?;
+    }
+    Ok(())
+}
+
+fn newest_state(transaction: &Transaction<'_>, shard: ShardId) -> rusqlite::Result<Newest> {
+    let sql =
+        "SELECT place, number, count FROM batches WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
+    let row = transaction.prepare_cached(sql)?.query_row((place(shard, 0), last_place(shard)), |row| {
+        let size = first_leaf(row.get(0)?).saturating_add(row.get::<_, u64>(2)?);
+        Ok((row.get(1)?, size))
+    });
+    row.optional()
+}
+
+fn write(
+    transaction: &Transaction<'_>,
+    service: Option<&ServiceRow>,
+    batches: &[Batch],
+) -> rusqlite::Result<()> {
+    if let Some(service) = service {
+        transaction
+            .prepare_cached(
+                "INSERT INTO service (id, row) VALUES (1, ?1) ON CONFLICT DO UPDATE SET row = ?1",
+            )?
+            .execute([service.to_bytes()])?;
+    }
+    for batch in batches {
+        write_batch(transaction, batch)?;
+    }
+    Ok(())
+}
+
+fn write_batch(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let mut tails = Vec::with_capacity(batch.accounts.len());
+    for put in &batch.accounts {
+        let known = known(transaction, put)?;
+        write_account(transaction, batch, put, known)?;
+        tails.push(known.and_then(|(_, tail)| tail));
+    }
+    let linked = linked_leaves(batch, |at| tails.get(at).copied().flatten());
+    let count = u64::try_from(batch.leaves.len() / LEAF_LEN).unwrap_or(0);
+    let seal = batch.leaves.rchunks_exact(LEAF_LEN).next().unwrap_or_default();
+    let sql = "INSERT INTO batches (place, number, count, checkpoint, seal, leaves) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    transaction.prepare_cached(sql)?.execute(params![
+        place(batch.shard, batch.first_leaf).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, 0))?,
+        batch.number,
+        count,
+        batch.checkpoint,
+        seal,
+        linked,
+    ])?;
+    Ok(())
+}
+
+fn known(transaction: &Transaction<'_>, put: &AccountPut) -> rusqlite::Result<Known> {
+    transaction
+        .prepare_cached("SELECT number, tail FROM accounts WHERE account = ?1")?
+        .query_row([&put.account.0[..]], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+fn write_account(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    put: &AccountPut,
+    known: Known,
+) -> rusqlite::Result<()> {
+    let state = &put.state;
+    let tail = tail_after(batch, &put.leaves).or(known.and_then(|(_, tail)| tail));
+    let number = match known {
+        Some((number, _)) => {
+            let sql = "UPDATE accounts SET map_key = ?2, seq = ?3, head = ?4, vault_seq = ?5, vault_root = ?6, \
+                       tail = ?7, row = ?8 WHERE number = ?1";
+            transaction.prepare_cached(sql)?.execute(params![
+                number,
+                &put.map_key[..],
+                state.seq,
+                &state.head[..],
+                state.vault_seq,
+                &state.vault_root[..],
+                tail,
+                &state.row[..],
+            ])?;
+            number
+        }
+        None => {
+            let sql = "INSERT INTO accounts (shard, account, map_key, seq, head, vault_seq, vault_root, tail, row) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            transaction.prepare_cached(sql)?.execute(params![
+                batch.shard.0,
+                &put.account.0[..],
+                &put.map_key[..],
+                state.seq,
+                &state.head[..],
+                state.vault_seq,
+                &state.vault_root[..],
+                tail,
+                &state.row[..],
+            ])?;
+            transaction.last_insert_rowid()
+        }
+    };
+    for device in &put.devices {
+        write_device(transaction, batch.shard, number, device)?;
+    }
+    for row in &put.passkeys {
+        write_passkey(transaction, batch.shard, number, row)?;
+    }
+    Ok(())
+}
+
+fn write_device(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    number: i64,
+    put: &DevicePut,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO devices (shard, number, device, access, row) VALUES (?1, ?2, ?3, ?4, ?5) \
+               ON CONFLICT DO UPDATE SET access = ?4, row = ?5";
+    let access = put.access.as_ref().map(|hash| &hash[..]);
+    let device = &put.device.0[..];
+    transaction.prepare_cached(sql)?.execute(params![shard.0, number, device, access, &put.row[..]])?;
+    Ok(())
+}
+
+fn write_passkey(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    number: i64,
+    row: &PasskeyRow,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO passkeys (shard, number, id, version, vault_seq, deleted, epoch, blob, metadata) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET version = ?4, \
+               vault_seq = ?5, deleted = ?6, epoch = ?7, blob = ?8, metadata = ?9";
+    transaction.prepare_cached(sql)?.execute(params![
+        shard.0,
+        number,
+        &row.id.0[..],
+        row.version,
+        row.vault_seq,
+        row.deleted,
+        row.epoch,
+        &row.blob[..],
+        &row.metadata[..],
+    ])?;
+    Ok(())
+}
+
+/// What an SQLite error means for the writer.
+fn refusal(error: rusqlite::Error) -> CommitError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => CommitError::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CommitError::Busy,
+        _ => CommitError::Other(Box::new(error)),
+    }
+}
