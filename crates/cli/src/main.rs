@@ -1,1 +1,44 @@
-fn main() {}
+//! `keyferry`: every role and every user command as a subcommand.
+
+mod args;
+mod commands;
+mod help;
+mod input;
+mod output;
+mod story;
+mod table;
+mod token;
+mod up;
+
+use args::{Cli, Command};
+use clap::Parser;
+use output::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version on stdout with status 0, and mistakes on stderr with 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let json = cli.json;
+    match cli.command {
+        Command::Try(arguments) => story::run(arguments, json),
+        Command::Up(up) => up::run(up, json),
+        Command::Help(help) => help::run(&help),
+        Command::EnclaveStandIn => {
+            keyferry_enclave::sim::serve_on_stdin().map_err(|error| Failure::Fault(error.to_string()))
+        }
+        other => commands::run(other, json),
+    }
+}

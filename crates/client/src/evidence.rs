@@ -3,6 +3,8 @@
 //!
 //! This is the seam that the crate `attest` fills: today it knows the stand-in `sim` and refuses every other kind.
 
+mod trust_file;
+
 use crate::base64url;
 use keyferry_crypto::hash::{ct_eq, sha256};
 use keyferry_crypto::sign::PublicKey;
@@ -12,6 +14,7 @@ use keyferry_wire::limits::{EVIDENCE_LIFE_MS, VERSION};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{Hash, InstanceId, Wire, message};
 use serde_json::Value;
+pub use trust_file::TrustFileError;
 
 message! {
     /// A log and the key that signs its checkpoints (C2SP verifier key).
@@ -38,13 +41,56 @@ message! {
         5 => pub log: Option<LogPin>,
         /// The largest head of that log that was verified.
         6 => pub seen: Option<Head>,
+        /// Fewest ledger entries that evidence made from now on can name.
+        7 => pub evidence_floor: u64,
+        /// Heads that will raise the floor once no honest evidence can be older than they are.
+        8 => pub marks: Vec<Mark>,
     }
 }
+
+message! {
+    /// By this device's clock the ledger had `size` entries at `at_ms`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Mark {
+        1 => pub at_ms: u64,
+        2 => pub size: u64,
+    }
+}
+
+/// Evidence is made anew every hour and believed for two, so it may lag behind a head that was seen an hour ago, but
+/// not behind one that is older than this.
+const EVIDENCE_AGE_MAX_MS: u64 = 2 * EVIDENCE_LIFE_MS;
 
 impl Trust {
     /// Whether a trust file named the logs; otherwise they were believed at first use, which every output says.
     pub fn is_pinned(&self) -> bool {
         !self.logs.is_empty()
+    }
+
+    /// The fewest ledger entries that honest evidence names now.
+    fn floor(&self, now_ms: u64) -> u64 {
+        let ripe = self.marks.iter().filter(|mark| mark.is_ripe(now_ms)).map(|mark| mark.size);
+        ripe.fold(self.evidence_floor, u64::max)
+    }
+
+    /// Pins the deployment to which the first appraised evidence belongs, and remembers how new this evidence was:
+    /// yesterday's is refused from now on.
+    pub(crate) fn believe(&mut self, evidence: &VerifiedEvidence) {
+        let now_ms = evidence.appraised_ms;
+        let statement = &evidence.statement;
+        self.aud.get_or_insert_with(|| statement.aud.clone());
+        self.evidence_floor = self.floor(now_ms).max(statement.size_of(self).unwrap_or(0));
+        self.marks.retain(|mark| !mark.is_ripe(now_ms));
+        let young = |mark: &Mark| now_ms.saturating_sub(mark.at_ms) < EVIDENCE_LIFE_MS;
+        if let Some(seen) = self.seen.filter(|_| !self.marks.last().is_some_and(young)) {
+            self.marks.push(Mark { at_ms: now_ms, size: seen.size });
+        }
+    }
+}
+
+impl Mark {
+    fn is_ripe(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.at_ms) >= EVIDENCE_AGE_MAX_MS
     }
 }
 
@@ -85,6 +131,11 @@ impl VerifiedEvidence {
 
     pub fn instance(&self) -> InstanceId {
         self.statement.instance
+    }
+
+    /// What the evidence was made over: a checkpoint's hash, or a key broker's challenge.
+    pub fn nonce(&self) -> &[u8; 32] {
+        &self.statement.nonce
     }
 
     /// Name of the deployment.
@@ -135,7 +186,9 @@ pub enum Reason {
     Audience { pinned: String, found: String },
     #[error("the enclave's measurement is not in this home's trust file")]
     Measurement,
-    #[error("the evidence is older than what this home has seen: its ledger has {found} entries, {seen} were seen")]
+    #[error(
+        "the evidence is older than what this home has seen: its ledger has {found} entries, {seen} were seen"
+    )]
     Stale { found: u64, seen: u64 },
 }
 
@@ -159,7 +212,7 @@ pub fn appraise(evidence: &Evidence, trust: &Trust, now_ms: u64) -> Result<Verif
         other => return Err(Reason::Kind(other.chars().filter(char::is_ascii_graphic).take(16).collect())),
     };
     let statement = Statement::parse(&evidence.runtime_data).map_err(Reason::RuntimeData)?;
-    statement.check(trust)?;
+    statement.check(trust, now_ms)?;
     if !trust.measurements.is_empty() && !trust.measurements.contains(&measurement) {
         return Err(Reason::Measurement);
     }
@@ -193,6 +246,7 @@ fn appraise_sim(evidence: &Evidence, trust: &Trust) -> Result<Hash, Reason> {
 /// What the runtime data says; members that are not known here are left to later readers.
 #[derive(Clone, Debug)]
 struct Statement {
+    nonce: [u8; 32],
     aud: String,
     instance: InstanceId,
     channel_key: PublicKey,
@@ -209,9 +263,9 @@ impl Statement {
         if json.get("v").and_then(Value::as_u64) != Some(1) {
             return Err("another version");
         }
-        text(&json, "nonce").and_then(base64url::decode_either::<32>).ok_or("nonce")?;
         key_p256(&json, "sig").ok_or("key \"sig\"")?;
         Ok(Statement {
+            nonce: text(&json, "nonce").and_then(base64url::decode_either::<32>).ok_or("nonce")?,
             aud: text(&json, "aud").filter(|aud| !aud.is_empty()).ok_or("aud")?.to_owned(),
             instance: text(&json, "instance")
                 .and_then(base64url::decode_either)
@@ -225,17 +279,20 @@ impl Statement {
         })
     }
 
-    fn check(&self, trust: &Trust) -> Result<(), Reason> {
+    fn check(&self, trust: &Trust, now_ms: u64) -> Result<(), Reason> {
         if let Some(pinned) = trust.aud.as_ref().filter(|pinned| **pinned != self.aud) {
             return Err(Reason::Audience { pinned: pinned.clone(), found: self.aud.clone() });
         }
-        let (Some(log), Some(seen), Some((origin, found))) = (&trust.log, trust.seen, &self.ledger) else {
-            return Ok(());
-        };
-        if *origin == log.origin && *found < seen.size {
-            return Err(Reason::Stale { found: *found, seen: seen.size });
+        match (self.size_of(trust), trust.floor(now_ms)) {
+            (Some(found), seen) if found < seen => Err(Reason::Stale { found, seen }),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Size of the pinned log as the evidence names it, if it names that log.
+    fn size_of(&self, trust: &Trust) -> Option<u64> {
+        let (origin, size) = self.ledger.as_ref()?;
+        (*origin == trust.log.as_ref()?.origin).then_some(*size)
     }
 }
 
@@ -277,3 +334,6 @@ fn key_x25519(json: &Value, kid: &str) -> Option<[u8; 32]> {
     let key = jwk(json, kid, "OKP", "X25519")?;
     base64url::decode(text(key, "x")?)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;

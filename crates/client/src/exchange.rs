@@ -9,7 +9,7 @@ use crate::session::{Session, SessionError};
 use keyferry_crypto::label::Label;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::Answer;
-use keyferry_wire::frame::{Level, ReplyFrame, Reply, Request, RequestFrame, Signature, signed_bytes};
+use keyferry_wire::frame::{Level, Reply, ReplyFrame, Request, RequestFrame, Signature, signed_bytes};
 use keyferry_wire::limits::{SUITE, VERSION};
 use keyferry_wire::refusal::Refusal;
 use keyferry_wire::{Wire, frame::Head};
@@ -104,9 +104,7 @@ fn verified_head(home: &mut Home, reply: &Reply, frame: &ReplyFrame) -> Result<O
         }
     }
     match &reply.checkpoint {
-        Some(note) if home.trust.log.is_some() => {
-            Ok(Some(home.trust.check_head(note, &frame.consistency)?))
-        }
+        Some(note) if home.trust.log.is_some() => Ok(Some(home.trust.check_head(note, &frame.consistency)?)),
         _ => Ok(None),
     }
 }
@@ -156,3 +154,6 @@ impl From<Refusal> for ExchangeError {
         ExchangeError::Flow(FlowError::Refused(refusal))
     }
 }
+
+#[cfg(test)]
+mod tests;

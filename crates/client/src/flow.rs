@@ -181,3 +181,6 @@ fn granted(answers: Option<Vec<Answer>>) -> Result<Vec<Answer>, FlowError> {
 fn unexpected() -> FlowError {
     FlowError::fault("the enclave's answers do not fit what was asked")
 }
+
+#[cfg(test)]
+mod tests;

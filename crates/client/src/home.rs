@@ -132,7 +132,13 @@ pub struct Passkey {
 
 impl Home {
     /// The home of a device that knows nothing yet but its server, its account's name and its own keys.
-    pub fn new(server: &str, name: &str, hw: [u8; 65], uv: Option<[u8; 65]>, random: &mut dyn Random) -> Home {
+    pub fn new(
+        server: &str,
+        name: &str,
+        hw: [u8; 65],
+        uv: Option<[u8; 65]>,
+        random: &mut dyn Random,
+    ) -> Home {
         Home {
             version: VERSION,
             server: server.to_owned(),
@@ -160,7 +166,9 @@ impl Home {
             .map_err(|error| FlowError::fault(format!("the home's state cannot be read: {error}")))?;
         match home.version {
             VERSION => Ok(home),
-            other => Err(FlowError::fault(format!("the home has version {other}, which this program does not know"))),
+            other => Err(FlowError::fault(format!(
+                "the home has version {other}, which this program does not know"
+            ))),
         }
     }
 
@@ -175,9 +183,9 @@ impl Home {
         DeviceId(*half)
     }
 
-    /// Pins the deployment to which the first appraised evidence belongs.
+    /// Takes over what appraised evidence says of the deployment and its age.
     pub fn believe(&mut self, evidence: &VerifiedEvidence) {
-        self.trust.aud.get_or_insert_with(|| evidence.aud().to_owned());
+        self.trust.believe(evidence);
     }
 
     /// Pins the account and its log when an enclave first names them, and refuses others afterwards.
@@ -251,9 +259,7 @@ impl Home {
     pub fn passkeys(&self) -> Result<Vec<Passkey>, FlowError> {
         let mut passkeys = self.passkeys_ever()?;
         passkeys.retain(|passkey| !passkey.deleted);
-        passkeys.sort_by_key(|passkey| {
-            std::cmp::Reverse((passkey.metadata.created_ms, passkey.vault_seq))
-        });
+        passkeys.sort_by_key(|passkey| std::cmp::Reverse((passkey.metadata.created_ms, passkey.vault_seq)));
         Ok(passkeys)
     }
 
@@ -274,7 +280,9 @@ impl Home {
         let metadata = seal::open_padded(key.expose(), Label::MetadataRow, aad, &row.metadata)
             .ok()
             .and_then(|bytes| Metadata::from_bytes(bytes.expose()).ok())
-            .ok_or_else(|| FlowError::evidence("the description of a passkey does not open: it was altered"))?;
+            .ok_or_else(|| {
+                FlowError::evidence("the description of a passkey does not open: it was altered")
+            })?;
         Ok(Passkey {
             id: row.id,
             version: row.version,
@@ -287,8 +295,7 @@ impl Home {
     /// The seed of a flow: the one that was begun and not ended, else a fresh one.
     pub(crate) fn begin(&mut self, flow: PendingFlow, random: &mut dyn Random) -> FlowSeed {
         let begun = self.pending.take().filter(|pending| pending.flow == flow);
-        let pending =
-            begun.unwrap_or_else(|| Pending { flow, seed: Kept::random(random), committed: false });
+        let pending = begun.unwrap_or_else(|| Pending { flow, seed: Kept::random(random), committed: false });
         let seed = FlowSeed::new(pending.seed.expose());
         self.pending = Some(pending);
         seed

@@ -4,13 +4,12 @@
 use crate::evidence::{LogPin, Trust};
 use keyferry_tlog::state::{AccountFields, map_value};
 use keyferry_tlog::{
-    MapProof, Note, ProofError, SignedCheckpoint, Terminal, VerifierKey, leaf_hash, verify_consistency,
-    verify_inclusion,
+    Note, ProofError, SignedCheckpoint, VerifierKey, leaf_hash, verify_consistency, verify_inclusion,
 };
 use keyferry_wire::command::Account;
 use keyferry_wire::frame::{AccountHead, Head};
 use keyferry_wire::ledger::{Class, Leaf};
-use keyferry_wire::publish::{self, AccountProof};
+use keyferry_wire::publish::AccountProof;
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{Hash, Wire};
 
@@ -81,7 +80,7 @@ impl Trust {
         }
         let head = self.check_head(&proof.checkpoint, &proof.consistency)?;
         let seal = sealed_by(&head, proof)?;
-        let value = keyferry_tlog::map::verify(&seal.tag, map_key, &map_proof(&proof.proof)).map_err(|_| Fraud::Map)?;
+        let value = keyferry_tlog::map::verify(&seal.tag, map_key, &proof.proof).map_err(|_| Fraud::Map)?;
         if value == Some(map_value(&fields(proof))) { Ok(head) } else { Err(Fraud::Map) }
     }
 }
@@ -107,16 +106,6 @@ fn sealed_by(head: &Head, proof: &AccountProof) -> Result<Leaf, Fraud> {
     verify_inclusion(&leaf_hash(&proof.seal), last, head.size, &proof.inclusion, &head.root)
         .map_err(|_| Fraud::Seal)?;
     Leaf::from_bytes(&proof.seal).filter(|leaf| leaf.class == Class::Seal).ok_or(Fraud::Seal)
-}
-
-fn map_proof(proof: &publish::MapProof) -> MapProof {
-    MapProof {
-        siblings: proof.siblings.clone(),
-        terminal: match &proof.terminal {
-            publish::Terminal::Empty => Terminal::Empty,
-            publish::Terminal::Leaf(entry) => Terminal::Leaf { key: entry.key, value: entry.value },
-        },
-    }
 }
 
 fn fields(proof: &AccountProof) -> AccountFields {

@@ -1,5 +1,6 @@
-//! The one table of domain-separation labels. No other string separates domains anywhere in Keyferry, so that two
-//! uses of one key can never be confused (docs/PROTOCOL.md lists the same table and a test compares them).
+//! The table of domain-separation labels, so that two uses of one key can never be confused. Only the public hashes
+//! that the gateway computes, too, have theirs in `keyferry-tlog::state`. docs/PROTOCOL.md lists all of them, and
+//! `cargo xtask tidy` compares.
 
 macro_rules! labels {
     ($($(#[$meta:meta])* $name:ident = $word:literal,)+) => {
@@ -46,8 +47,6 @@ labels! {
     PinWrap = "pin-wrap",
     /// W_prev: the SDS of the epoch before.
     EpochPrev = "epoch-prev",
-    /// The audit key of the epoch before.
-    AuditPrev = "audit-prev",
     /// K_pk: key of one passkey.
     Passkey = "passkey",
     /// The passkey's blob.
@@ -64,16 +63,10 @@ labels! {
     AuditLeafCommit = "audit-leaf-commit",
     /// Detail record that a leaf commits to.
     AuditDetail = "audit-detail",
-    /// Value of the authenticated map.
-    MapValue = "map-value",
-    /// Running head of an account's leaves.
-    AccountHead = "account-head",
     /// Request signature by the device key.
     RequestHw = "request-hw",
     /// Request signature by the user-verification key.
     RequestUv = "request-uv",
-    /// Possession of the keys that a device registers.
-    RegistrationProof = "registration-proof",
     /// h: identity of one PIN attempt.
     Attempt = "attempt",
     /// K_pin.
@@ -98,28 +91,16 @@ labels! {
     Release = "release",
     /// HPKE to a device or an enclave.
     DeviceBox = "device-box",
-    /// Access token of the gateway.
-    AccessToken = "access-token",
     /// AAGUID of a deployment and mode.
     Aaguid = "aaguid",
     /// Identity of an operation.
     Op = "op",
     /// Device id from its keys.
     DeviceId = "device-id",
-    /// Leaf of the vault tree.
-    VaultValue = "vault-value",
     /// Guard of a software uv key behind a device PIN.
     UvGuard = "uv-guard",
-    /// Recovery code: wrap of a member key.
-    RecoveryWrap = "recovery-wrap",
     /// A credential id: a function of the operation that made it.
     CredentialId = "credential-id",
-    /// Hash of an invitation.
-    Invitation = "invitation",
-    /// Approval of a join.
-    JoinApproval = "join-approval",
-    /// Nonce of an ID token.
-    TokenNonce = "token-nonce",
 }
 
 impl Label {

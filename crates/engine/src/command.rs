@@ -22,6 +22,9 @@ use keyferry_wire::ledger::{Event, Kind, NO_DEVICE, Outcome};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Wire};
 
+/// Kept answers to a right and to a wrong PIN have one length, so that the device's row has, too.
+const ANSWERS_PADDING: usize = 128;
+
 /// Everything that a handler works with.
 pub(crate) struct Context<'a> {
     pub(crate) keys: &'a Keys,
@@ -112,6 +115,9 @@ impl Context<'_> {
     }
 
     fn command(&mut self, command: Command) -> Result<Planned, Stop> {
+        if self.replay && !harmless_again(&command) {
+            return refuse(Code::Stale, "this operation was applied before");
+        }
         let answer = match command {
             Command::Authenticate(identity) => self.authenticate(&identity)?,
             Command::CreateAccount(identity) => self.create_account(&identity)?,
@@ -134,7 +140,7 @@ impl Context<'_> {
 
     /// The answers of an operation that was applied before. The same request id with other commands is a conflict.
     fn known_operation(&mut self) -> Result<Option<Vec<Planned>>, Stop> {
-        let Actor::Member { device, .. } = self.actor else { return Ok(None) };
+        let Actor::Member { device, index, verified } = self.actor else { return Ok(None) };
         let id = self.received.request.id;
         let known = self.account.device(&device).and_then(|record| record.ops.iter().find(|op| op.id == id));
         let Some(op) = known else { return Ok(None) };
@@ -143,15 +149,18 @@ impl Context<'_> {
         }
         let Some(answers) = &op.answers else {
             self.replay = true;
+            // The ledger has the operation as it came first: a later signature adds nothing to it.
+            self.actor = Actor::Member { device, index, verified: verified && op.verified };
             return Ok(None);
         };
+        let answers = seal::unpad(answers).ok_or(Stop::Store)?;
         let answers = Vec::<Answer>::from_bytes(answers).map_err(|_| Stop::Store)?;
         Ok(Some(answers.into_iter().map(Planned::Ready).collect()))
     }
 
     /// Keeps an operation that wrote something with its answers, so that a retry is answered and not applied.
     fn remember(&mut self, light: bool, answers: &[Planned]) {
-        let Actor::Member { device, .. } = self.actor else { return };
+        let Actor::Member { device, verified, .. } = self.actor else { return };
         if self.events.is_empty() || self.replay {
             return;
         }
@@ -163,7 +172,8 @@ impl Context<'_> {
         let op = Op {
             id: self.received.request.id,
             hash: self.operation,
-            answers: kept.map(|answers| answers.to_bytes().into()),
+            answers: kept.map(|answers| seal::pad(&answers.to_bytes(), ANSWERS_PADDING).into()),
+            verified,
         };
         if let Some(record) = self.account.device_mut(&device) {
             record.remember(op);
@@ -260,6 +270,27 @@ impl Context<'_> {
             .ok_or_else(|| {
                 Stop::Refused(Refusal::new(Code::Stale, "the device's half does not open this account"))
             })
+    }
+}
+
+/// What may run again when an operation comes that was applied before and whose answers were not kept.
+fn harmless_again(command: &Command) -> bool {
+    match command {
+        Command::Authenticate(_)
+        | Command::PinStatus
+        | Command::Begin(_)
+        | Command::ListDevices
+        | Command::Assert(_) => true,
+        Command::CreateAccount(_)
+        | Command::Enrol(_)
+        | Command::Join(_)
+        | Command::Finish(_)
+        | Command::Prepare(_)
+        | Command::Expose(_)
+        | Command::RenameDevice(_)
+        | Command::CreatePasskey(_)
+        | Command::RenamePasskey(_)
+        | Command::DeletePasskey(_) => false,
     }
 }
 

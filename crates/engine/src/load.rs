@@ -67,7 +67,7 @@ impl Keys {
     /// A shard is a range of the blinded ids.
     pub(crate) fn shard(&self, map_key: &Hash) -> ShardId {
         let prefix = u32::from(map_key[0]) << 8 | u32::from(map_key[1]);
-        let shard = prefix * u32::from(self.shards) >> 16;
+        let shard = (prefix * u32::from(self.shards)) >> 16;
         ShardId(u16::try_from(shard).unwrap_or_default())
     }
 
@@ -90,10 +90,14 @@ impl Keys {
     }
 }
 
+/// Whom the first evidence is for: the key broker, and no client.
+const BROKER: &str = "key-broker";
+
 /// Makes this boot's keys and shows them to the key broker over its challenge.
 pub(crate) fn greet(platform: &mut dyn Platform, hello: &Hello) -> (Greeted, Evidence) {
     let boot = BootKeys::generate(platform);
-    let statement = Statement { nonce: hello.challenge, audience: "", custody_level: 0, checkpoint: None };
+    let statement =
+        Statement { nonce: hello.challenge, audience: BROKER, custody_level: 0, checkpoint: None };
     // The channel key of this evidence serves nobody: before BOOT the enclave talks to the broker alone.
     let (_, evidence) = boot.attest(platform, &statement, hello.now_ms);
     (Greeted { boot, challenge: hello.challenge, now_ms: hello.now_ms }, evidence)

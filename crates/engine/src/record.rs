@@ -169,8 +169,10 @@ message! {
     pub(crate) struct Op {
         1 => pub(crate) id: RequestId,
         2 => pub(crate) hash: [u8; 16],
-        /// The encoded answers; absent where answering again is harmless and cheap (assertions).
+        /// The encoded answers, padded; absent where answering again is harmless and cheap (assertions).
         3 => pub(crate) answers: Option<Bytes>,
+        /// Whether its first request showed UV.
+        4 => pub(crate) verified: bool,
     }
 }
 

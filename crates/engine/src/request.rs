@@ -88,7 +88,7 @@ impl Running {
     ) -> Option<OutBody> {
         let received = match work.frame {
             Some(frame) => self.sessions.receive(&frame, self.now_ms),
-            None => self.waiting.requests.remove(&work.ticket).ok_or(Reason::Frame),
+            None => self.resume(work.ticket),
         };
         let received = match received {
             Ok(received) => received,
@@ -112,6 +112,14 @@ impl Running {
                 Some(self.say(pending, None, random).body)
             }
         }
+    }
+
+    /// Takes up a request that waited. One whose session is over can be answered to nobody, so it is not run: a host
+    /// cannot keep it for later.
+    fn resume(&mut self, ticket: u64) -> Result<Received, Reason> {
+        let received = self.waiting.requests.remove(&ticket).ok_or(Reason::Frame)?;
+        self.sessions.still_open(&received.session, self.now_ms)?;
+        Ok(received)
     }
 
     fn wait(&mut self, ticket: u64, received: Received, body: impl FnOnce(&Running) -> OutBody) -> OutBody {

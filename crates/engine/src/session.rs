@@ -105,6 +105,11 @@ impl Sessions {
         })
     }
 
+    /// Whether a session is still open.
+    pub(crate) fn still_open(&mut self, id: &SessionId, now_ms: u64) -> Result<(), Reason> {
+        self.live(id, now_ms).map(|_| ())
+    }
+
     fn live(&mut self, id: &SessionId, now_ms: u64) -> Result<&mut Session, Reason> {
         let idle_since = now_ms.saturating_sub(limits::SESSION_IDLE_MS);
         if self.open.get(id).is_some_and(|session| session.used_ms < idle_since) {

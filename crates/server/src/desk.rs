@@ -329,3 +329,6 @@ fn set(map: &mut Map, key: Hash, value: Hash) {
 fn prove(map: &Map, key: &Hash) -> MapProof {
     map.prove(key).expect("a full map knows every place")
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ mod memory;
 mod sqlite;
 
 pub use memory::{MemoryAccount, MemoryBatch, MemoryStore, PlannedFault};
-pub use sqlite::{OpenError, SCHEMA, SqliteReader, SqliteStore};
+pub use sqlite::{Checkpointed, OpenError, SCHEMA, SqliteReader, SqliteStore};
 
 use keyferry_wire::door::{AccountState, Batch, DeviceRow, ServiceRow};
 use keyferry_wire::ledger::LEAF_LEN;

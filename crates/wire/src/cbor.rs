@@ -28,6 +28,7 @@ pub struct DecodeError {
     pub fault: Fault,
 }
 
+/// What is wrong with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Truncated,
@@ -82,7 +83,9 @@ impl DecodeError {
 
 /// A value with exactly one encoding.
 pub trait Wire: Sized {
+    /// Writes the one encoding.
     fn encode(&self, w: &mut Writer);
+    /// Reads one item and leaves what is behind it.
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
 
     /// Whether a struct leaves this field out (only `Option` does).
@@ -95,16 +98,19 @@ pub trait Wire: Sized {
         None
     }
 
+    /// The one encoding.
     fn to_bytes(&self) -> Vec<u8> {
         let mut w = Writer::default();
         self.encode(&mut w);
         w.bytes
     }
 
+    /// Reads a whole message under `Limits::MESSAGE`.
     fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         Self::from_bytes_within(bytes, Limits::MESSAGE)
     }
 
+    /// Reads a whole message: bytes behind its end are refused.
     fn from_bytes_within(bytes: &[u8], limits: Limits) -> Result<Self, DecodeError> {
         let mut r = Reader { rest: bytes, depth_left: limits.depth, items_max: limits.items };
         let value = Self::decode(&mut r)?;
@@ -138,10 +144,12 @@ impl Writer {
         self.head(major, u64::try_from(len).unwrap_or(u64::MAX));
     }
 
+    /// An unsigned number.
     pub fn uint(&mut self, value: u64) {
         self.head(0, value);
     }
 
+    /// A signed number.
     pub fn int(&mut self, value: i64) {
         match u64::try_from(value) {
             Ok(value) => self.head(0, value),
@@ -149,28 +157,34 @@ impl Writer {
         }
     }
 
+    /// A byte string.
     pub fn byte_string(&mut self, bytes: &[u8]) {
         self.sized(2, bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Text.
     pub fn text(&mut self, text: &str) {
         self.sized(3, text.len());
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
+    /// Head of an array; `len` items have to follow.
     pub fn array(&mut self, len: usize) {
         self.sized(4, len);
     }
 
+    /// Head of a map; `len` pairs have to follow, keys in ascending order of their bytes.
     pub fn map(&mut self, len: usize) {
         self.sized(5, len);
     }
 
+    /// A truth value.
     pub fn bool(&mut self, value: bool) {
         self.bytes.push(if value { 0xf5 } else { 0xf4 });
     }
 
+    /// What was written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -184,6 +198,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8], limits: Limits) -> Self {
         Reader { rest: bytes, depth_left: limits.depth, items_max: limits.items }
     }
@@ -222,10 +237,12 @@ impl<'a> Reader<'a> {
         if len > self.rest.len() { Err(Fault::Truncated) } else { Ok(len) }
     }
 
+    /// An unsigned number.
     pub fn uint(&mut self) -> Result<u64, DecodeError> {
         Ok(self.head(0)?)
     }
 
+    /// A signed number of 64 bits.
     pub fn int(&mut self) -> Result<i64, DecodeError> {
         if self.rest.first().is_some_and(|first| first >> 5 == 1) {
             let magnitude = i64::try_from(self.head(1)?).map_err(|_| Fault::OutOfRange)?;
@@ -234,16 +251,19 @@ impl<'a> Reader<'a> {
         Ok(i64::try_from(self.head(0)?).map_err(|_| Fault::OutOfRange)?)
     }
 
+    /// A byte string.
     pub fn byte_string(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.length(2)?;
         Ok(self.take(len)?)
     }
 
+    /// Text in UTF-8.
     pub fn text(&mut self) -> Result<&'a str, DecodeError> {
         let len = self.length(3)?;
         Ok(std::str::from_utf8(self.take(len)?).map_err(|_| Fault::BadText)?)
     }
 
+    /// A truth value.
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         match self.take(1)? {
             [0xf4] => Ok(false),

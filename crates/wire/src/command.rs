@@ -5,6 +5,7 @@ use crate::refusal::Refusal;
 use crate::{AccountId, AttemptId, CredentialId, DeviceId, Hash, ShardId, choice, message, number};
 
 choice! {
+    /// What a client asks for.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Command {
         1 => Authenticate(Authenticate),
@@ -26,6 +27,7 @@ choice! {
 }
 
 choice! {
+    /// What the enclave says to one command.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Answer {
         1 => Refused(Refusal),
@@ -97,6 +99,7 @@ number! {
 }
 
 impl Storage {
+    /// The word that outputs show.
     pub fn as_str(self) -> &'static str {
         match self {
             Storage::Software => "software",
@@ -134,6 +137,7 @@ message! {
 }
 
 number! {
+    /// Where a device stands in its account.
     pub enum DeviceState {
         1 => Member,
         2 => Revoked,
@@ -141,6 +145,7 @@ number! {
 }
 
 impl DeviceState {
+    /// The word that outputs show.
     pub fn as_str(self) -> &'static str {
         match self {
             DeviceState::Member => "member",
@@ -150,6 +155,7 @@ impl DeviceState {
 }
 
 message! {
+    /// A device as its account sees it.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DeviceInfo {
         1 => pub device: DeviceId,
@@ -164,6 +170,7 @@ message! {
 }
 
 message! {
+    /// All devices of the account.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Devices {
         1 => pub devices: Vec<DeviceInfo>,
@@ -171,6 +178,7 @@ message! {
 }
 
 message! {
+    /// Gives a device of the account another label.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RenameDevice {
         1 => pub device: DeviceId,
@@ -189,6 +197,7 @@ message! {
 }
 
 message! {
+    /// What one has to know to enter the PIN.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct PinStatus {
         /// 0: no PIN was ever set.
@@ -274,6 +283,7 @@ number! {
 }
 
 message! {
+    /// Makes a passkey (WebAuthn create).
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct CreatePasskey {
         1 => pub rp_id: String,
@@ -290,6 +300,7 @@ message! {
 }
 
 message! {
+    /// A new passkey, as the relying party is told of it.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Created {
         1 => pub id: CredentialId,
@@ -304,6 +315,7 @@ message! {
 }
 
 message! {
+    /// Signs in with a passkey (WebAuthn get).
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Assert {
         1 => pub id: CredentialId,
@@ -315,6 +327,7 @@ message! {
 }
 
 message! {
+    /// An assertion.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Asserted {
         1 => pub id: CredentialId,
@@ -337,6 +350,7 @@ message! {
 }
 
 message! {
+    /// Deletes a passkey; `version` is the one that the editor has seen.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DeletePasskey {
         1 => pub id: CredentialId,
@@ -345,6 +359,7 @@ message! {
 }
 
 message! {
+    /// The passkey has this version now.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Edited {
         1 => pub id: CredentialId,

@@ -9,6 +9,7 @@ use crate::publish::{MapProof, PasskeyRow};
 use crate::{AccountId, CredentialId, DeviceId, Hash, ShardId, choice, message};
 
 choice! {
+    /// What the gateway asks.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum ToEnclave {
         /// First frame: asks for evidence over the key broker's challenge.
@@ -22,6 +23,7 @@ choice! {
 }
 
 choice! {
+    /// What the enclave answers.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum FromEnclave {
         1 => Evidence(Evidence),
@@ -33,6 +35,7 @@ choice! {
 }
 
 message! {
+    /// The broker's challenge, over which the first evidence is made.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Hello {
         1 => pub version: u16,
@@ -62,6 +65,7 @@ impl Release {
 }
 
 message! {
+    /// Everything that an enclave starts from.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Load {
         1 => pub now_ms: u64,
@@ -104,6 +108,7 @@ message! {
 }
 
 message! {
+    /// The started instance; nothing is served before its BOOTs are durable.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Loaded {
         1 => pub service: ServiceRow,
@@ -117,6 +122,7 @@ message! {
 }
 
 message! {
+    /// Asks for evidence with a fresh channel key.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Refresh {
         1 => pub now_ms: u64,
@@ -124,6 +130,7 @@ message! {
 }
 
 message! {
+    /// Names a batch.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct BatchRef {
         1 => pub shard: ShardId,
@@ -143,6 +150,7 @@ message! {
 }
 
 message! {
+    /// A handshake under the gateway's ticket.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Open {
         1 => pub ticket: u64,
@@ -176,6 +184,7 @@ message! {
 }
 
 message! {
+    /// An account's sealed row and the fields that the map value commits to beside it.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct AccountState {
         1 => pub row: Bytes,
@@ -187,6 +196,7 @@ message! {
 }
 
 message! {
+    /// A device's sealed row.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DeviceRow {
         1 => pub device: DeviceId,
@@ -205,6 +215,7 @@ message! {
 }
 
 message! {
+    /// What a turn led to.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Turned {
         1 => pub out: Vec<Out>,
@@ -213,6 +224,7 @@ message! {
 }
 
 message! {
+    /// An answer under the gateway's ticket.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Out {
         1 => pub ticket: u64,
@@ -221,6 +233,7 @@ message! {
 }
 
 choice! {
+    /// What became of a ticket.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum OutBody {
         1 => Opened(SessionOpened),
@@ -234,6 +247,7 @@ choice! {
 }
 
 message! {
+    /// A reply for the client.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Sealed {
         1 => pub reply: ReplyFrame,
@@ -243,6 +257,7 @@ message! {
 }
 
 message! {
+    /// Rows to attach.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Need {
         1 => pub account: AccountId,
@@ -302,6 +317,7 @@ message! {
 }
 
 message! {
+    /// A device's new row.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DevicePut {
         1 => pub device: DeviceId,

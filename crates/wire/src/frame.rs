@@ -67,6 +67,7 @@ number! {
 }
 
 message! {
+    /// A signature over the session and the request.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Signature {
         1 => pub level: Level,

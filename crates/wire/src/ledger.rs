@@ -10,6 +10,7 @@ pub const EVENT_LEN: usize = 110;
 pub const SEALED_EVENT_LEN: usize = EVENT_LEN + 16;
 
 number! {
+    /// What a leaf is for.
     pub enum Class {
         /// Something happened in an account; `tag` finds it, `sealed` tells its owner.
         1 => Event,
@@ -38,6 +39,7 @@ pub struct Leaf {
 const LEAF_VERSION: u8 = 1;
 
 impl Leaf {
+    /// The layout of PROTOCOL, section 12.
     pub fn to_bytes(&self) -> [u8; LEAF_LEN] {
         let mut out = [0; LEAF_LEN];
         let parts: [&[u8]; 8] = [
@@ -94,6 +96,7 @@ number! {
 }
 
 impl Kind {
+    /// The word that outputs show.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::CreateAccount => "create-account",
@@ -115,6 +118,7 @@ impl Kind {
 }
 
 number! {
+    /// How it ended.
     pub enum Outcome {
         1 => Done,
         2 => Refused,
@@ -124,6 +128,7 @@ number! {
 }
 
 impl Outcome {
+    /// The word that outputs show.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Done => "done",
@@ -160,6 +165,7 @@ pub struct Event {
 pub const NO_DEVICE: u16 = u16::MAX;
 
 impl Event {
+    /// The layout of PROTOCOL, section 12.
     pub fn to_bytes(&self) -> [u8; EVENT_LEN] {
         let mut out = [0; EVENT_LEN];
         let parts: [&[u8]; 11] = [

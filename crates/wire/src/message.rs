@@ -81,12 +81,15 @@ macro_rules! number {
             $($(#[$vmeta])* $variant),*
         }
         impl $name {
+            /// Every value, in the order of declaration.
             pub const ALL: &'static [$name] = &[$($name::$variant),*];
 
+            /// The number on the wire.
             pub fn number(self) -> u8 {
                 match self { $($name::$variant => $key),* }
             }
 
+            /// The value of a number, or nothing if it is not known here.
             pub fn from_number(number: u8) -> Option<Self> {
                 match number { $($key => Some($name::$variant),)* _ => None }
             }

@@ -14,6 +14,7 @@ choice! {
 }
 
 message! {
+    /// A key with its value.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct MapEntry {
         1 => pub key: Hash,
@@ -82,6 +83,7 @@ message! {
 }
 
 message! {
+    /// A leaf with its place in the tree.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct AuditEntry {
         1 => pub index: u64,

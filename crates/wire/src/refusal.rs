@@ -12,8 +12,10 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// Every code.
             pub const ALL: &'static [Code] = &[$(Code::$variant),*];
 
+            /// The word on the wire and in outputs.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text),* }
             }
@@ -59,6 +61,7 @@ codes! {
 }
 
 impl Code {
+    /// The code of a word, or nothing if it is not known here.
     pub fn parse(text: &str) -> Option<Code> {
         Code::ALL.iter().copied().find(|code| code.as_str() == text)
     }
@@ -86,6 +89,7 @@ message! {
 }
 
 impl Refusal {
+    /// A refusal with the DOMException name that goes with its code.
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
         let name = match code {
             Code::Excluded => Some("InvalidStateError"),
@@ -97,12 +101,14 @@ impl Refusal {
         Refusal { code, message: message.into(), name: name.map(str::to_owned), left: None }
     }
 
+    /// Says how many tries are left.
     #[must_use]
     pub fn with_left(mut self, left: u8) -> Refusal {
         self.left = Some(u16::from(left));
         self
     }
 
+    /// Gives another DOMException name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Refusal {
         self.name = Some(name.to_owned());

@@ -8,6 +8,7 @@ use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RpId(String);
 
+/// Why an id or an origin was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RpError {
     #[error("the relying party id is not a domain name in lower-case ASCII")]
@@ -23,6 +24,7 @@ pub enum RpError {
 }
 
 impl RpId {
+    /// Takes a registrable domain or one below it, or `localhost`.
     pub fn parse(text: &str) -> Result<RpId, RpError> {
         if is_address(text) {
             return Err(RpError::Address);
@@ -57,6 +59,7 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Takes `https` with a domain, and `http` with `localhost` or a name below it.
     pub fn parse(text: &str) -> Result<Origin, RpError> {
         let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
@@ -82,6 +85,7 @@ impl Origin {
         &self.text
     }
 
+    /// The domain alone.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -102,7 +106,7 @@ fn is_address(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
     text.starts_with('[')
-        || text.parse::<std::net::IpAddr>().is_ok()
+        || text.parse::<core::net::IpAddr>().is_ok()
         || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
         || hexadecimal
 }

@@ -123,7 +123,10 @@ impl Enrol {
             (State::Authenticating(seed, proof), [Answer::Account(account)]) => {
                 self.register(home, seed, proof, account)
             }
-            (State::Enrolling(seed, setting), [Answer::Account(_), Answer::Member(member), Answer::Prepared(prepared)]) => {
+            (
+                State::Enrolling(seed, setting),
+                [Answer::Account(_), Answer::Member(member), Answer::Prepared(prepared)],
+            ) => {
                 check_alone(member)?;
                 home.admit(member)?;
                 self.expose(home, &seed, setting, prepared)

@@ -82,7 +82,12 @@ impl PinChange {
         Ok(Step::Call(call))
     }
 
-    fn begin(&mut self, home: &Home, seed: FlowSeed, status: &command::PinStatus) -> Result<Step<u32>, FlowError> {
+    fn begin(
+        &mut self,
+        home: &Home,
+        seed: FlowSeed,
+        status: &command::PinStatus,
+    ) -> Result<Step<u32>, FlowError> {
         let old = self.old.as_ref().ok_or_else(unexpected)?;
         let attempt = Attempt::start(home, old, status, &self.costs, &seed)?;
         let call = Call::seeded(&seed, Sender::Member, vec![attempt.begin()]);
@@ -91,7 +96,12 @@ impl PinChange {
     }
 
     /// Asks for the next generation; `finish` proves the old PIN in the same request.
-    fn prepare(&mut self, home: &mut Home, seed: FlowSeed, finish: Option<Command>) -> Result<Step<u32>, FlowError> {
+    fn prepare(
+        &mut self,
+        home: &mut Home,
+        seed: FlowSeed,
+        finish: Option<Command>,
+    ) -> Result<Step<u32>, FlowError> {
         let setting = Setting::start(home, &self.new, &self.costs, &seed)?;
         let commands = finish.into_iter().chain([setting.prepare()]).collect();
         let call = Call::seeded(&seed, Sender::Member, commands).by(self.user);

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn client_data_is_what_the_standards_vector_shows() {
-        let challenge = crate::testing::hex("39c0e7521417ba54d43e8dc95174f423dee9bf3cd804ff6d65c857c9abf4d408");
+        let challenge =
+            crate::testing::hex("39c0e7521417ba54d43e8dc95174f423dee9bf3cd804ff6d65c857c9abf4d408");
         let data = ClientData::get(&challenge, &Origin::parse("https://example.org").unwrap());
         let expected = crate::testing::hex(
             "7b2274797065223a22776562617574686e2e676574222c226368616c6c656e6765223a224f63446e55685158756c5455506f334a\

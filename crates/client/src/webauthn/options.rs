@@ -3,11 +3,11 @@
 
 use super::client_data::ClientData;
 use super::json::{Object, parse, type_error};
+use keyferry_wire::CredentialId;
 use keyferry_wire::command::UserVerification;
 use keyferry_wire::limits::{CLIENT_DATA_MAX, NAME_MAX, USER_ID_MAX};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::relying_party::{Origin, RpError, RpId};
-use keyferry_wire::CredentialId;
 
 /// What the standard means by an empty pubKeyCredParams: ES256 and RS256.
 const DEFAULT_ALGORITHMS: [i64; 2] = [-7, -257];
@@ -135,7 +135,8 @@ fn user_verification(object: &Object<'_>) -> Result<UserVerification, Refusal> {
 
 /// We answer as a platform authenticator; whoever asks for a roaming one is not served by another in disguise.
 fn check_attachment(selection: Option<&Object<'_>>) -> Result<(), Refusal> {
-    let attachment = selection.map(|selection| selection.text("authenticatorAttachment")).transpose()?.flatten();
+    let attachment =
+        selection.map(|selection| selection.text("authenticatorAttachment")).transpose()?.flatten();
     if attachment == Some("cross-platform") {
         let refusal = type_error("the relying party asks for a cross-platform authenticator");
         return Err(refusal.named("NotAllowedError"));
@@ -196,3 +197,6 @@ fn shortened(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ use serde::Serialize;
 const ES256: i64 = -7;
 /// SubjectPublicKeyInfo of a P-256 key up to the point (RFC 5480).
 const P256_SPKI_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// A new credential, as `toJSON()` gives it.
@@ -105,7 +105,10 @@ impl RegistrationResponse {
 }
 
 impl AuthenticationResponse {
-    pub(crate) fn new(request: &GetRequest, asserted: &Asserted) -> Result<AuthenticationResponse, FlowError> {
+    pub(crate) fn new(
+        request: &GetRequest,
+        asserted: &Asserted,
+    ) -> Result<AuthenticationResponse, FlowError> {
         AuthenticatorData::parse(&asserted.authenticator_data)
             .and_then(|data| data.check(&request.rp_id, request.user_verification))
             .map_err(FlowError::fault)?;

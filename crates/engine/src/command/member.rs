@@ -22,8 +22,8 @@ impl Context<'_> {
     /// The first device: opens the account's security domain.
     pub(super) fn enrol(&mut self, registration: &Registration) -> Result<Answer, Stop> {
         let device = self.registrant(registration)?;
-        let record = self.record()?;
-        if record.sds_hash.is_some() || !record.devices.is_empty() {
+        // Devices are never taken off the list. A hash without one is left by a refusal below, and means nothing.
+        if !self.record()?.devices.is_empty() {
             return refuse(Code::Exists, "the account has a device already; join with its PIN");
         }
         let sds = SecurityDomainSecret::random(self.random);

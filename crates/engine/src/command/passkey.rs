@@ -27,6 +27,10 @@ impl Context<'_> {
         demand_verification(create.user_verification, verified)?;
         let id = self.new_credential_id();
         self.attached(create.exclude.iter().chain([&id]))?;
+        if self.account.passkey(&id).flatten().is_some() {
+            // The id names the operation: it never makes a second key in the place of the first, or of a tombstone.
+            return refuse(Code::Conflict, "this operation made a passkey already");
+        }
         self.refuse_excluded(create, &rp_id)?;
         self.write_new_passkey(create, id, &rp_id, verified)
     }

@@ -28,6 +28,10 @@ const NO_PIN: PinStatus = PinStatus {
     locked: false,
 };
 
+/// Takes the place of a failure that a right PIN took back, and has the length of one: so right and wrong write rows
+/// of one size. Older than any window (February 1970); the next try drops it.
+const FORGIVEN: u64 = 1 << 32;
+
 impl Context<'_> {
     pub(super) fn pin_status(&mut self) -> Result<Answer, Stop> {
         if !self.authority.identity {
@@ -55,6 +59,7 @@ impl Context<'_> {
         let (device, hw) = self.entrant()?;
         let account = self.account.id;
         let now_ms = self.now_ms;
+        let replay = self.replay;
         let generation = begin.generation.to_be_bytes();
         let h = hash::labelled_hash(
             Label::Attempt,
@@ -62,6 +67,7 @@ impl Context<'_> {
         );
         let record = self.record_mut()?;
         prune(&mut record.pin_failures, now_ms, limits::PIN_WINDOW_MS);
+        record.pin_failures.retain(|time| *time != FORGIVEN);
         let rests = resting(&record.pin_failures, now_ms);
         let Some(pin) = record.pin.as_mut().filter(|pin| pin.generation == begin.generation) else {
             return refuse(Code::Stale, "this PIN is not the one in force");
@@ -69,7 +75,15 @@ impl Context<'_> {
         if pin.keys.is_none() {
             return Err(locked());
         }
-        let repeated = pin.last.as_ref().is_some_and(|last| last.h == h && last.closed_by.is_none());
+        let same = pin.last.as_ref().filter(|last| last.h == h);
+        if same.is_some_and(|last| last.closed_by.is_some()) {
+            return refuse(Code::Stale, "this try is over");
+        }
+        let repeated = same.is_some();
+        if replay && !repeated {
+            // Counted once already: copies that a host held back cannot use up tries.
+            return refuse(Code::Stale, "this try is over");
+        }
         if pin.spent(now_ms) || (!repeated && pin.left() == 0) {
             return Err(self.lock());
         }
@@ -111,6 +125,8 @@ impl Context<'_> {
             return refuse(Code::Stale, "no PIN is set");
         };
         let left = pin.left();
+        // Asked before the try is closed: only an open one can be too old.
+        let spent = pin.spent(now_ms);
         let generation = pin.generation;
         let ours = |last: &&mut Attempt| last.attempt == finish.attempt && last.device == device;
         let Some(last) = pin.last.as_mut().filter(ours) else {
@@ -123,7 +139,7 @@ impl Context<'_> {
         }
         let began_ms = last.began_ms;
         last.closed_by = Some(closed_by);
-        if pin.spent(now_ms) {
+        if spent {
             return Err(self.lock());
         }
         let Some(keys) = &pin.keys else { return Err(locked()) };
@@ -138,8 +154,8 @@ impl Context<'_> {
         let share = PinShare::from_bytes(keys.share.0);
         let opened = open_member(&pin.member, &client_key, &share, &account.0, generation);
         pin.attempts = 0;
-        if let Some(position) = record.pin_failures.iter().rposition(|time| *time == began_ms) {
-            record.pin_failures.remove(position);
+        if let Some(failure) = record.pin_failures.iter_mut().rev().find(|time| **time == began_ms) {
+            *failure = FORGIVEN;
         }
         let sds = opened.and_then(|(member, boxed)| {
             let epoch = self.account.record.as_ref()?.epoch.to_be_bytes();
@@ -292,7 +308,8 @@ impl Pin {
 
 fn resting(failures: &[u64], now_ms: u64) -> bool {
     let since = now_ms.saturating_sub(limits::PIN_WINDOW_MS);
-    failures.iter().filter(|time| **time >= since).count() >= limits::PIN_FAILURES_MAX
+    let counts = |time: &&u64| **time >= since && **time != FORGIVEN;
+    failures.iter().filter(counts).count() >= limits::PIN_FAILURES_MAX
 }
 
 fn locked() -> Stop {

@@ -1,1 +1,272 @@
+//! What every store has to do, written once and run over each of them.
 
+use super::*;
+use crate::testing::{World, account, credential, device, device_put, service_row};
+use keyferry_wire::ledger::Class;
+
+/// Runs the suite over a kind of store; `fresh` makes an empty one.
+fn suite<S: Store>(fresh: impl Fn() -> S) {
+    an_empty_store_has_nothing(fresh());
+    a_commit_is_read_back(fresh());
+    a_second_writer_is_refused(fresh());
+    a_refused_commit_keeps_nothing(fresh());
+    rows_are_replaced(fresh());
+    changes_come_in_order_and_pages(fresh());
+    leaves_are_linked_per_account(fresh());
+    shards_are_apart(fresh());
+}
+
+fn an_empty_store_has_nothing<S: Store>(store: S) {
+    assert_eq!(store.service().unwrap(), None);
+    assert_eq!(store.tail(ShardId(0)).unwrap(), None);
+    assert_eq!(store.account(&account(1)).unwrap(), None);
+    assert_eq!(store.leaf(ShardId(0), 0).unwrap(), None);
+    store.leaves_from(ShardId(0), 0, &mut |_| panic!("no leaves")).unwrap();
+    store.accounts(&mut |_, _| panic!("no accounts")).unwrap();
+}
+
+fn a_commit_is_read_back<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let mut edit = world.passkeys(account(1), [1, 2]);
+    edit.devices.push(device_put(1, b"device one", Some([1; 32])));
+    edit.devices.push(device_put(2, b"device two", None));
+    let batch = world.batch(vec![edit]);
+    store.commit(Some(&service_row(1)), &[batch.clone()]).unwrap();
+
+    assert_eq!(store.service().unwrap(), Some(service_row(1)));
+    let tail = store.tail(ShardId(0)).unwrap().unwrap();
+    assert_eq!((tail.number, tail.size), (1, 2));
+    assert_eq!(tail.checkpoint, batch.checkpoint);
+    assert_eq!(tail.seal, batch.leaves[LEAF_LEN..]);
+    let stored = store.account(&account(1)).unwrap().unwrap();
+    assert_eq!(stored.state, batch.accounts[0].state);
+    assert_eq!((stored.map_key, stored.tail), (batch.accounts[0].map_key, Some(0)));
+    let mut all = Vec::new();
+    store.accounts(&mut |id, account| all.push((id, account))).unwrap();
+    assert_eq!(all, [(account(1), stored.clone())]);
+
+    let rows = store.devices(stored.key, &[device(2), device(9), device(1)]).unwrap();
+    assert_eq!(rows.iter().map(|row| row.device).collect::<Vec<_>>(), [device(2), device(1)]);
+    assert_eq!(&rows[1].row[..], b"device one");
+    assert_eq!(store.device_ids(stored.key).unwrap(), [device(1), device(2)]);
+    assert_eq!(store.access(stored.key).unwrap(), [(device(1), [1; 32])]);
+    assert_eq!(
+        store.passkey(stored.key, &credential(2)).unwrap().as_ref(),
+        Some(&batch.accounts[0].passkeys[1])
+    );
+    assert_eq!(store.passkey(stored.key, &credential(3)).unwrap(), None);
+    let mut vault = Vec::new();
+    store.vault(stored.key, &mut |row| vault.push(row)).unwrap();
+    vault.sort_by_key(|row| row.id);
+    assert_eq!(vault, batch.accounts[0].passkeys);
+}
+
+fn a_second_writer_is_refused<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let mut edit = |n| {
+        let edit = world.edit(account(n));
+        world.batch(vec![edit])
+    };
+    let (first, second) = (edit(1), edit(2));
+    let gap = store.commit(None, std::slice::from_ref(&second));
+    assert!(matches!(gap, Err(CommitError::Conflict { newest: None, .. })), "{gap:?}");
+    store.commit(None, std::slice::from_ref(&first)).unwrap();
+    let again = store.commit(None, std::slice::from_ref(&first));
+    assert!(matches!(again, Err(CommitError::Conflict { newest: Some(1), offered: 1, .. })), "{again:?}");
+    let mut forged = second.clone();
+    forged.first_leaf += 1;
+    assert!(matches!(store.commit(None, &[forged]), Err(CommitError::Conflict { .. })));
+    store.commit(None, &[second]).unwrap();
+    assert_eq!(store.tail(ShardId(0)).unwrap().unwrap().number, 2);
+}
+
+fn a_refused_commit_keeps_nothing<S: Store>(mut store: S) {
+    let (mut zero, mut one) = (World::new(0), World::new(1));
+    let edit = zero.edit(account(1));
+    let good = zero.batch(vec![edit]);
+    one.scribe.batch(Class::Event, Vec::new());
+    let edit = one.edit(account(2));
+    let gap = one.batch(vec![edit]);
+    assert!(store.commit(Some(&service_row(2)), &[good, gap]).is_err());
+    an_empty_store_has_nothing(store);
+}
+
+fn rows_are_replaced<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let mut edit = world.passkeys(account(1), [1]);
+    edit.devices.push(device_put(1, b"old", Some([1; 32])));
+    let first = world.batch(vec![edit]);
+    let mut edit = world.passkeys(account(1), [1]);
+    edit.passkeys[0].deleted = true;
+    edit.passkeys[0].blob = Vec::new().into();
+    edit.devices.push(device_put(1, b"new", None));
+    let second = world.batch(vec![edit]);
+    let expected = second.accounts[0].clone();
+    store.commit(None, &[first, second]).unwrap();
+    let stored = store.account(&account(1)).unwrap().unwrap();
+    assert_eq!(stored.state, expected.state);
+    assert_eq!(store.passkey(stored.key, &credential(1)).unwrap().as_ref(), Some(&expected.passkeys[0]));
+    assert_eq!(&store.devices(stored.key, &[device(1)]).unwrap()[0].row[..], b"new");
+    assert_eq!(store.access(stored.key).unwrap(), []);
+}
+
+fn changes_come_in_order_and_pages<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let edit = world.passkeys(account(1), [9, 8, 7, 6]);
+    let first = world.batch(vec![edit]);
+    let edit = world.passkeys(account(1), [8]);
+    let second = world.batch(vec![edit]);
+    store.commit(None, &[first, second]).unwrap();
+    let key = store.account(&account(1)).unwrap().unwrap().key;
+    let changed = |after, limit| {
+        let rows = store.changed(key, after, limit).unwrap();
+        rows.iter().map(|row| (row.id.0[0], row.vault_seq)).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(0, 10), [(9, 1), (7, 3), (6, 4), (8, 5)]);
+    assert_eq!(changed(1, 2), [(7, 3), (6, 4)]);
+    assert_eq!(changed(5, 2), []);
+    assert_eq!(changed(u64::MAX, 2), []);
+}
+
+fn leaves_are_linked_per_account<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let mut batches = Vec::new();
+    for events in [2, 1] {
+        let (mut one, mut two) = (world.edit(account(1)), world.edit(account(2)));
+        (one.events, two.events) = (events, 1);
+        batches.push(world.batch(vec![one, two]));
+    }
+    store.commit(None, &batches).unwrap();
+    // 0, 1: account 1; 2: account 2; 3: seal; 4: account 1; 5: account 2; 6: seal.
+    let previous = |index| store.leaf(ShardId(0), index).unwrap().unwrap().previous;
+    assert_eq!([0, 1, 4].map(previous), [None, Some(0), Some(1)]);
+    assert_eq!([2, 5].map(previous), [None, Some(2)]);
+    assert_eq!([3, 6].map(previous), [None, None]);
+    assert_eq!(store.account(&account(1)).unwrap().unwrap().tail, Some(4));
+    assert_eq!(store.leaf(ShardId(0), 7).unwrap(), None);
+    assert_eq!(store.leaf(ShardId(0), 5).unwrap().unwrap().leaf, batches[1].leaves[LEAF_LEN..2 * LEAF_LEN]);
+    let mut runs = Vec::new();
+    store
+        .leaves_from(ShardId(0), 2, &mut |run| {
+            runs.push((run.first, run.leaves));
+            true
+        })
+        .unwrap();
+    assert_eq!(runs.iter().map(|run| run.0).collect::<Vec<_>>(), [2, 4]);
+    assert_eq!(runs[0].1, batches[0].leaves[2 * LEAF_LEN..]);
+}
+
+fn shards_are_apart<S: Store>(mut store: S) {
+    let (mut zero, mut one) = (World::new(0), World::new(1));
+    let edit = |world: &mut World, n| {
+        let edit = world.passkeys(account(n), [1]);
+        world.batch(vec![edit])
+    };
+    let batches = [edit(&mut zero, 1), edit(&mut one, 2), edit(&mut one, 2)];
+    store.commit(None, &batches).unwrap();
+    assert_eq!(store.tail(ShardId(0)).unwrap().unwrap().number, 1);
+    assert_eq!(store.tail(ShardId(1)).unwrap().unwrap().number, 2);
+    let [a, b] = [1, 2].map(|n| store.account(&account(n)).unwrap().unwrap());
+    assert_eq!((a.key.shard, b.key.shard), (ShardId(0), ShardId(1)));
+    assert_eq!(store.changed(a.key, 0, 9).unwrap()[0].vault_seq, 1);
+    assert_eq!(store.changed(b.key, 0, 9).unwrap()[0].vault_seq, 2);
+    assert_eq!(store.leaf(ShardId(1), 2).unwrap().unwrap().previous, Some(0));
+}
+
+#[test]
+fn memory_store_conforms() {
+    suite(MemoryStore::new);
+}
+
+#[test]
+fn sqlite_store_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    suite(|| {
+        count.set(count.get() + 1);
+        SqliteStore::open(&folder.path().join(count.get().to_string())).unwrap()
+    });
+}
+
+mod sqlite_alone {
+    use super::*;
+
+    #[test]
+    fn two_gateways_on_one_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = SqliteStore::open(folder.path()).unwrap();
+        let second = SqliteStore::open(folder.path()).err().unwrap();
+        assert!(matches!(second, OpenError::InUse(_)), "{second}");
+        assert!(second.to_string().contains("another gateway is running"));
+        drop(first);
+        SqliteStore::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(folder.path()).unwrap());
+        let connection = rusqlite::Connection::open(folder.path().join("keyferry.db")).unwrap();
+        connection.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
+        drop(connection);
+        assert!(matches!(SqliteStore::open(folder.path()), Err(OpenError::Newer { .. })));
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nothing_and_goes_on_after_space_is_freed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut world = World::new(0);
+        let edit = world.edit(account(1));
+        let first = world.batch(vec![edit]);
+        store.commit(None, &[first]).unwrap();
+        let mut edit = world.passkeys(account(2), 0..200);
+        edit.devices.push(device_put(1, &[7; 50_000], None));
+        let large = world.batch(vec![edit]);
+        store.limit_pages(store.pages() + 2);
+        let full = store.commit(Some(&service_row(1)), std::slice::from_ref(&large));
+        assert!(matches!(full, Err(CommitError::Full)), "{full:?}");
+        assert_eq!(store.account(&account(2)).unwrap(), None);
+        assert_eq!(store.service().unwrap(), None);
+        assert_eq!(store.tail(ShardId(0)).unwrap().unwrap().number, 1);
+        store.limit_pages(1 << 20);
+        store.commit(Some(&service_row(1)), &[large]).unwrap();
+        assert_eq!(store.tail(ShardId(0)).unwrap().unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_reader_stands_still_until_refreshed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let reader = store.reader().unwrap();
+        reader.refresh().unwrap();
+        let mut world = World::new(0);
+        let edit = world.edit(account(1));
+        let batch = world.batch(vec![edit]);
+        store.commit(None, &[batch]).unwrap();
+        assert_eq!(reader.account(&account(1)).unwrap(), None);
+        reader.refresh().unwrap();
+        assert!(reader.account(&account(1)).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_write_ahead_log_starts_over_under_a_standing_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let reader = store.reader().unwrap();
+        let mut world = World::new(0);
+        let log = folder.path().join("keyferry.db-wal");
+        let mut largest = 0;
+        for _ in 0..1000 {
+            let edit = world.edit(account(1));
+            let batch = world.batch(vec![edit]);
+            store.commit(None, &[batch]).unwrap();
+            reader.refresh().unwrap();
+            if store.checkpoint_if_due().unwrap() == Checkpointed::Done {
+                reader.refresh().unwrap();
+            }
+            largest = std::fs::metadata(&log).unwrap().len().max(largest);
+        }
+        assert!(largest < 8 << 20, "the log grew to {largest} bytes");
+    }
+}

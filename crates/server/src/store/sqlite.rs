@@ -54,7 +54,7 @@ pub struct SqliteStore {
     _lock: File,
 }
 
-/// A reader whose view stands still until `refresh`.
+/// A reader. After its first `refresh` its view stands still until the next; before that each read sees the newest.
 pub struct SqliteReader {
     connection: Connection,
 }
@@ -80,12 +80,7 @@ impl SqliteStore {
     pub fn reader(&self) -> Result<SqliteReader, OpenError> {
         let connection = Connection::open(&self.path)?;
         schema::prepare_reader(&connection)?;
-        let reader = SqliteReader { connection };
-        reader.refresh().map_err(|error| OpenError::File {
-            path: self.path.clone(),
-            cause: std::io::Error::other(error),
-        })?;
-        Ok(reader)
+        Ok(SqliteReader { connection })
     }
 
     /// Moves the write-ahead log into the database if it has grown. Readers must have been refreshed just before,

@@ -44,7 +44,8 @@ impl Attempt {
             ));
         }
         if status.locked {
-            let refusal = Refusal::new(Code::PinLocked, "the PIN is locked; a member device can set another one");
+            let refusal =
+                Refusal::new(Code::PinLocked, "the PIN is locked; a member device can set another one");
             return Err(refusal.with_left(0).into());
         }
         let account = home.account()?;
@@ -54,7 +55,11 @@ impl Attempt {
     }
 
     pub(in crate::flow) fn begin(&self) -> Command {
-        Command::Begin(Begin { generation: self.generation, attempt: self.id, blinded: self.blinding.blinded })
+        Command::Begin(Begin {
+            generation: self.generation,
+            attempt: self.id,
+            blinded: self.blinding.blinded,
+        })
     }
 
     /// Closes the attempt. Always: one that is left open counts as wrong.
@@ -85,9 +90,9 @@ impl Attempt {
             commitment: evaluated.commitment,
         };
         match &home.pin {
-            Some(known) if known.generation == shown.generation && *known != shown => Err(FlowError::evidence(
-                "the enclave shows another key for this PIN than this device has seen",
-            )),
+            Some(known) if known.generation == shown.generation && *known != shown => Err(
+                FlowError::evidence("the enclave shows another key for this PIN than this device has seen"),
+            ),
             _ => Ok(shown),
         }
     }

@@ -34,17 +34,22 @@ impl Setting {
     }
 
     /// Derives the client key of the generation that the enclave has prepared.
-    pub(in crate::flow) fn expose(&mut self, home: &Home, prepared: &Evaluated) -> Result<Command, FlowError> {
+    pub(in crate::flow) fn expose(
+        &mut self,
+        home: &Home,
+        prepared: &Evaluated,
+    ) -> Result<Command, FlowError> {
         let newest = home.pin.as_ref().map_or(0, |known| known.generation);
         if prepared.generation <= newest {
-            return Err(FlowError::evidence("the enclave prepared a PIN generation that this device knows already"));
+            return Err(FlowError::evidence(
+                "the enclave prepared a PIN generation that this device knows already",
+            ));
         }
         let output = self.blinding.finalize(prepared)?;
         let generation = u64::from(prepared.generation);
         let key = pin::client_key(&output, &self.blinding.hardened, &self.account.0, generation);
         let commitment = pin::commitment(&key, &self.account.0, generation);
-        self.known =
-            Some(PinKnown { generation: prepared.generation, public: prepared.public, commitment });
+        self.known = Some(PinKnown { generation: prepared.generation, public: prepared.public, commitment });
         Ok(Command::Expose(Expose { generation: prepared.generation, client_key: *key.expose(), commitment }))
     }
 

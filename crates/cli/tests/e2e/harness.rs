@@ -1,0 +1,108 @@
+//! What all tests stand on.
+
+mod device;
+mod peer;
+mod person;
+mod service;
+mod store;
+mod world;
+
+pub(crate) use device::{Device, Refusal, Said, keyferry, keyferry_with};
+pub(crate) use peer::{RelyingParty, skip, workspace};
+pub(crate) use person::Person;
+pub(crate) use service::{Refused, Service, children, is_alive, signal};
+pub(crate) use store::{Tables, copy_folder};
+pub(crate) use world::World;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, even when two cores are shared with a compiler.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `probe` has something.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[track_caller]
+pub(crate) fn from_base64url(text: &Value) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text.as_str().expect("a string")).expect("base64url")
+}
+
+/// Creation options as small as the standard allows.
+pub(crate) fn creation(rp_id: &str, user: &str) -> Value {
+    json!({
+        "rp": {"name": "A relying party", "id": rp_id},
+        "user": {"id": base64url(user.as_bytes()), "name": user, "displayName": user},
+        "challenge": base64url(&random::<32>()),
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+    })
+}
+
+/// Request options as small as the standard allows: any passkey of this relying party.
+pub(crate) fn request(rp_id: &str) -> Value {
+    json!({"challenge": base64url(&random::<32>()), "rpId": rp_id})
+}
+
+/// Request options for these passkeys alone.
+pub(crate) fn request_for(rp_id: &str, ids: &[&str]) -> Value {
+    let mut options = request(rp_id);
+    options["allowCredentials"] = ids.iter().map(|id| json!({"type": "public-key", "id": id})).collect();
+    options
+}
+
+pub(crate) fn origin(rp_id: &str) -> String {
+    format!("https://{rp_id}")
+}
+
+pub(crate) const UP: u8 = 0x01;
+pub(crate) const UV: u8 = 0x04;
+pub(crate) const BE: u8 = 0x08;
+pub(crate) const BS: u8 = 0x10;
+
+/// Flags and counter of a credential's authenticator data.
+#[track_caller]
+pub(crate) fn flags_and_counter(credential: &Value) -> (u8, u32) {
+    let data = from_base64url(&credential["response"]["authenticatorData"]);
+    (data[32], u32::from_be_bytes(data[33..37].try_into().unwrap()))
+}
+
+/// Checks an assertion as a relying party does, with the public key of the registration and for these options.
+#[track_caller]
+pub(crate) fn assert_signed_by(created: &Value, assertion: &Value, options: &Value) {
+    assert_eq!(created["id"], assertion["id"]);
+    let spki = from_base64url(&created["response"]["publicKey"]);
+    let point: [u8; 65] = spki[spki.len() - 65..].try_into().unwrap();
+    let response = &assertion["response"];
+    let client_data = from_base64url(&response["clientDataJSON"]);
+    let said: Value = serde_json::from_slice(&client_data).unwrap();
+    assert_eq!((&said["type"], &said["challenge"]), (&json!("webauthn.get"), &options["challenge"]));
+    let mut signed = from_base64url(&response["authenticatorData"]);
+    let rp_id = options["rpId"].as_str().unwrap();
+    assert!(signed.starts_with(&keyferry_crypto::hash::sha256(&[rp_id.as_bytes()])));
+    signed.extend(keyferry_crypto::hash::sha256(&[&client_data]));
+    let signature = from_base64url(&response["signature"]);
+    assert!(keyferry_crypto::sign::verify_p256(&point, &signed, &signature), "the signature is wrong");
+}

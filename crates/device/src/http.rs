@@ -1,0 +1,285 @@
+//! HTTP to the gateway. It carries ciphertext and proofs; nothing here is believed because of who sent it.
+
+use keyferry_client::base64url;
+use keyferry_client::flow::FlowError;
+use keyferry_wire::evidence::Evidence;
+use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
+use keyferry_wire::publish::{AuditPage, SyncPage};
+use keyferry_wire::refusal::{Code, Refusal};
+use keyferry_wire::{AccountId, Wire};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+/// The gateway's paths.
+mod path {
+    pub(super) const EVIDENCE: &str = "/v1/evidence";
+    pub(super) const SESSION: &str = "/v1/sessions";
+    pub(super) const REQUEST: &str = "/v1/requests";
+    pub(super) const ACCOUNTS: &str = "/v1/accounts";
+}
+
+const CBOR: &str = "application/cbor";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A gated reply waits for a batch and its cosignatures.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer: a page of rows or of entries.
+const BODY_MAX: u64 = 16 * 1024 * 1024;
+const PROBLEM_MAX: u64 = 16 * 1024;
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Nobody answered, or the connection broke. Whether the request arrived is not known.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The session is over, or its instance is: a new handshake is needed.
+    #[error("the gateway has dropped the session: {0}")]
+    SessionGone(String),
+    /// Too much to do; later may work.
+    #[error("the gateway is busy: {0}")]
+    Busy(String),
+    /// A refusal with a code.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It will not work by trying again.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl From<GatewayError> for FlowError {
+    fn from(error: GatewayError) -> FlowError {
+        match error {
+            GatewayError::Refused(refusal) => FlowError::Refused(refusal),
+            other => FlowError::fault(other.to_string()),
+        }
+    }
+}
+
+/// A gateway's address.
+#[derive(Debug)]
+pub struct Gateway {
+    agent: Agent,
+    base: String,
+}
+
+/// Whom a page is read for.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    pub account: AccountId,
+    /// Admits to the account's rows, which are ciphertext.
+    pub access: &'a [u8; 32],
+    /// Size of the ledger that the reader has seen.
+    pub seen: u64,
+}
+
+impl Gateway {
+    /// `http://` only to this very machine: elsewhere it would show who talks to whom.
+    pub fn new(server: &str, ca: Option<&Path>) -> Result<Gateway, FlowError> {
+        let base = server.trim_end_matches('/').to_owned();
+        check_address(&base)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls =
+            TlsConfig::builder().root_certs(roots(ca)?).unversioned_rustls_crypto_provider(provider).build();
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(CALL_TIMEOUT))
+            .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Gateway { agent, base })
+    }
+
+    pub fn evidence(&self) -> Result<Evidence, GatewayError> {
+        self.get(path::EVIDENCE, None)
+    }
+
+    pub fn open_session(&self, open: &SessionOpen) -> Result<SessionOpened, GatewayError> {
+        self.post(path::SESSION, open)
+    }
+
+    pub fn request(&self, frame: &RequestFrame) -> Result<ReplyFrame, GatewayError> {
+        self.post(path::REQUEST, frame)
+    }
+
+    pub fn sync(&self, reader: Reader<'_>, cursor: u64) -> Result<SyncPage, GatewayError> {
+        self.get(&reader.path("sync", "cursor", cursor), Some(reader.access))
+    }
+
+    pub fn audit(&self, reader: Reader<'_>, from: u64) -> Result<AuditPage, GatewayError> {
+        self.get(&reader.path("audit", "from", from), Some(reader.access))
+    }
+
+    fn get<T: Wire>(&self, path: &str, access: Option<&[u8; 32]>) -> Result<T, GatewayError> {
+        let mut request = self.agent.get(format!("{}{path}", self.base)).header("accept", CBOR);
+        if let Some(access) = access {
+            request = request.header("authorization", format!("Bearer {}", base64url::encode(access)));
+        }
+        self.answer(request.call())
+    }
+
+    fn post<T: Wire>(&self, path: &str, message: &impl Wire) -> Result<T, GatewayError> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("accept", CBOR)
+            .header("content-type", CBOR);
+        self.answer(request.send(message.to_bytes()))
+    }
+
+    fn answer<T: Wire>(&self, result: Result<Response<Body>, ureq::Error>) -> Result<T, GatewayError> {
+        let response = result.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(problem(status, response));
+        }
+        let bytes = response
+            .into_body()
+            .into_with_config()
+            .limit(BODY_MAX)
+            .read_to_vec()
+            .map_err(|error| self.failed(&error))?;
+        T::from_bytes(&bytes).map_err(|error| {
+            GatewayError::Fault(format!("{} does not answer as a gateway does: {error}", self.base))
+        })
+    }
+
+    /// A sentence that says what to do.
+    fn failed(&self, error: &ureq::Error) -> GatewayError {
+        let base = &self.base;
+        match error {
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                GatewayError::Unreachable(format!(
+                    "nothing listens at {base}: start the server (`keyferry up`) or check the address"
+                ))
+            }
+            ureq::Error::HostNotFound => GatewayError::Fault(format!(
+                "the host of {base} is not known: check the address and the network"
+            )),
+            ureq::Error::Timeout(_) => {
+                GatewayError::Unreachable(format!("{base} did not answer in time: try again later"))
+            }
+            ureq::Error::Rustls(error) => GatewayError::Fault(format!(
+                "no trusted connection to {base} ({error}): if it has a certificate of its own, name it with --ca"
+            )),
+            ureq::Error::BadUri(_) => GatewayError::Fault(format!("{base} is not the address of a server")),
+            error => GatewayError::Unreachable(format!("{base} cannot be reached: {error}")),
+        }
+    }
+}
+
+impl Reader<'_> {
+    fn path(&self, what: &str, start_name: &str, start: u64) -> String {
+        let account = base64url::encode(&self.account.0);
+        format!("{}/{account}/{what}?{start_name}={start}&seen={}", path::ACCOUNTS, self.seen)
+    }
+}
+
+/// What a gateway says in place of an answer: problem details (RFC 9457) with a member `code`.
+#[derive(serde::Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    title: String,
+    detail: String,
+}
+
+fn problem(status: StatusCode, response: Response<Body>) -> GatewayError {
+    let text = response.into_body().into_with_config().limit(PROBLEM_MAX).read_to_vec().unwrap_or_default();
+    let problem: Problem = serde_json::from_slice(&text).unwrap_or_default();
+    let Problem { code, title, detail } = problem;
+    let said = [detail, title].into_iter().find(|text| !text.is_empty());
+    let said = printable(&said.unwrap_or_else(|| status.to_string()));
+    match (status.as_u16(), Code::parse(&code)) {
+        (409 | 410, _) => GatewayError::SessionGone(said),
+        (502..=504, _) => GatewayError::Busy(said),
+        (_, Some(code)) => GatewayError::Refused(Refusal::new(code, said)),
+        (429, None) => GatewayError::Refused(Refusal::new(Code::RateLimited, said)),
+        (401 | 403, None) => GatewayError::Refused(Refusal::new(Code::UnknownDevice, said)),
+        _ => GatewayError::Fault(format!("the gateway answered {status}: {said}")),
+    }
+}
+
+/// A stranger's text for a terminal: one line, no control characters.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+fn check_address(base: &str) -> Result<(), FlowError> {
+    let usage =
+        || FlowError::fault(format!("{} is not the address of a server: use https://HOST", printable(base)));
+    let uri: ureq::http::Uri = base.parse().map_err(|_| usage())?;
+    let host = uri.host().ok_or_else(usage)?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let local =
+        bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if local => Ok(()),
+        Some("http") => Err(FlowError::fault("http:// is for this machine only: use https://")),
+        _ => Err(usage()),
+    }
+}
+
+/// The public roots, or the certificates of a PEM file in their place.
+fn roots(ca: Option<&Path>) -> Result<RootCerts, FlowError> {
+    let Some(path) = ca else { return Ok(RootCerts::WebPki) };
+    let cannot =
+        |why: String| FlowError::fault(format!("the CA file {} cannot be used: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| cannot(error.to_string()))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(cannot("it has no certificate".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_goes_to_this_machine_alone() {
+        for good in ["https://ferry.example", "http://127.0.0.1:8443", "http://localhost", "http://[::1]:80"]
+        {
+            assert!(Gateway::new(good, None).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://ferry.example", "http://10.0.0.1", "http://localhost.example", "ftp://localhost", "x"]
+        {
+            assert!(Gateway::new(bad, None).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_says_what_to_do() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let error = Gateway::new(&format!("http://{address}"), None).unwrap().evidence().unwrap_err();
+        assert!(matches!(&error, GatewayError::Unreachable(text) if text.contains("keyferry up")), "{error}");
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Gateway::new("https://ferry.example", Some(file.path())).is_err());
+    }
+
+    #[test]
+    fn a_strangers_text_is_shown_without_control_characters() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a[31mbc");
+    }
+}

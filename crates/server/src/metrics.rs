@@ -1,0 +1,136 @@
+//! Counters for operators, in Prometheus' text format. No names, ids or addresses of anybody.
+
+use keyferry_wire::door::Drop as Reason;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// All counters of one gateway.
+#[derive(Default)]
+pub struct Metrics {
+    /// By route template and status.
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    drops: Mutex<BTreeMap<&'static str, u64>>,
+    /// Sessions opened.
+    pub sessions: AtomicU64,
+    /// Turns of the enclave.
+    pub turns: Histogram,
+    /// Durable commits.
+    pub commits: Histogram,
+    /// Requests in one turn.
+    pub turn_requests: Histogram,
+    /// Ledger entries in one commit.
+    pub commit_entries: Histogram,
+    /// Commits that the store refused.
+    pub commit_failures: AtomicU64,
+    /// Rows that did not verify: somebody changed the store.
+    pub store_refused: AtomicU64,
+    /// Restarts of the enclave.
+    pub enclave_restarts: AtomicU64,
+    /// Publications of ledger files that failed.
+    pub ledger_failures: AtomicU64,
+}
+
+/// Upper bounds in powers of four, from 1: microseconds up to 67 s, or counts.
+#[derive(Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    sum: AtomicU64,
+}
+
+const BUCKETS: usize = 14;
+
+impl Histogram {
+    /// Takes note of a value.
+    pub fn note(&self, value: u64) {
+        let bucket = (0..BUCKETS).find(|bucket| value <= bound(*bucket)).unwrap_or(BUCKETS - 1);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Takes note of a time in microseconds.
+    pub fn note_time(&self, time: Duration) {
+        self.note(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn write(&self, out: &mut String, name: &str, help: &str) {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        let mut count = 0;
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            count += bucket.load(Ordering::Relaxed);
+            if at + 1 < BUCKETS {
+                let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {count}", bound(at));
+            }
+        }
+        let sum = self.sum.load(Ordering::Relaxed);
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+    }
+}
+
+fn bound(bucket: usize) -> u64 {
+    1 << (2 * bucket)
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn request(&self, route: &'static str, status: u16) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry((route, status)).or_default() += 1;
+    }
+
+    /// Counts a frame that got no reply.
+    pub fn dropped(&self, reason: Reason) {
+        if reason == Reason::Store {
+            self.store_refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        *drops.entry(reason_text(reason)).or_default() += 1;
+    }
+
+    /// Everything as text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let name = "keyferry_requests_total";
+        let _ = writeln!(out, "# HELP {name} HTTP requests by route and status.\n# TYPE {name} counter");
+        for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "{name}{{route=\"{route}\",status=\"{status}\"}} {count}");
+        }
+        let name = "keyferry_dropped_total";
+        let _ = writeln!(out, "# HELP {name} Frames without a reply by reason.\n# TYPE {name} counter");
+        for (reason, count) in &*self.drops.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {count}");
+        }
+        let counters = [
+            ("keyferry_sessions_total", "Sessions opened.", &self.sessions),
+            ("keyferry_commit_failures_total", "Commits that the store refused.", &self.commit_failures),
+            ("keyferry_store_refused_total", "Rows that did not verify.", &self.store_refused),
+            ("keyferry_enclave_restarts_total", "Restarts of the enclave.", &self.enclave_restarts),
+            ("keyferry_ledger_failures_total", "Ledger files that were not written.", &self.ledger_failures),
+        ];
+        for (name, help, value) in counters {
+            let value = value.load(Ordering::Relaxed);
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+        }
+        self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
+        self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");
+        self.turn_requests.write(&mut out, "keyferry_turn_requests", "Requests in a turn.");
+        self.commit_entries.write(&mut out, "keyferry_commit_entries", "Ledger entries in a commit.");
+        out
+    }
+}
+
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Session => "session",
+        Reason::Frame => "frame",
+        Reason::Version => "version",
+        Reason::Evidence => "evidence",
+        Reason::Store => "store",
+        Reason::Full => "full",
+        Reason::Starting => "starting",
+    }
+}

@@ -1,0 +1,63 @@
+//! Unix: an enclave as a child process, with a socket pair as its standard input.
+
+use crate::link::{Enclave, Launcher, LinkError, StreamEnclave};
+use keyferry_wire::door::{FromEnclave, ToEnclave};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The command line of an enclave.
+#[derive(Clone, Debug)]
+pub struct EnclaveCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// An enclave in a child process. It ends with this value, or by itself when the gateway dies: its stream ends.
+struct ProcessEnclave {
+    child: Child,
+    stream: StreamEnclave<UnixStream>,
+}
+
+/// An enclave that is silent for so long has hung.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+impl Launcher for EnclaveCommand {
+    fn launch(&mut self) -> io::Result<Box<dyn Enclave>> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(SILENCE_MAX))?;
+        ours.set_write_timeout(Some(SILENCE_MAX))?;
+        let child = Command::new(&self.program)
+            .args(&self.args)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        Ok(Box::new(ProcessEnclave { child, stream: StreamEnclave::new(ours) }))
+    }
+}
+
+impl Enclave for ProcessEnclave {
+    fn exchange(&mut self, message: ToEnclave) -> Result<FromEnclave, LinkError> {
+        self.stream.exchange(message)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.child.id())
+    }
+}
+
+impl Drop for ProcessEnclave {
+    fn drop(&mut self) {
+        // It may be gone already; either way it must not stay behind as a zombie.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

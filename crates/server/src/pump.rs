@@ -1,0 +1,417 @@
+//! The one writer: takes what clients sent, gives it to the enclave in turns, makes the enclave's batches durable,
+//! and hands out replies only then.
+//!
+//! A turn carries what became durable in the turn before, so the enclave says the replies of a batch in the turn
+//! after its commit. Whatever goes wrong on the way (the enclave dies, the disk is full), everyone who waits is told,
+//! and a fresh enclave starts from what is durable.
+
+mod boot;
+mod turn;
+
+pub use boot::BootError;
+
+use crate::desk::{Desk, DeskError, OpenDeskError};
+use crate::ledger::LedgerFiles;
+use crate::link::{Enclave, KeyBroker, Launcher, LinkError};
+use crate::metrics::Metrics;
+use crate::serve::CommitMode;
+use crate::store::{Checkpointed, CommitError, SqliteReader, SqliteStore};
+use keyferry_wire::InstanceId;
+use keyferry_wire::door::{BatchRef, Drop as Reason, Need};
+use keyferry_wire::evidence::Evidence;
+use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
+use keyferry_wire::limits::EVIDENCE_LIFE_MS;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+/// What a client asks of the enclave, with the place for its answer.
+pub enum Job {
+    /// A handshake.
+    Open(SessionOpen, oneshot::Sender<Result<SessionOpened, Failure>>),
+    /// A request in a session.
+    Request(RequestFrame, oneshot::Sender<Result<ReplyFrame, Failure>>),
+    /// Finish what is on the way, then end.
+    Stop,
+}
+
+/// Why a client gets no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The enclave dropped the frame.
+    #[error("the enclave dropped the frame")]
+    Dropped(Reason),
+    /// No room on the store's disk.
+    #[error("the store's disk is full: free space on it, then try again")]
+    DiskFull,
+    /// The store failed otherwise.
+    #[error("the store could not be written: nothing was kept, try again soon")]
+    Store,
+    /// The enclave is gone.
+    #[error("the enclave stopped: it is being restarted")]
+    Enclave,
+    /// The gateway ends.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// Desk and reader belong together: both stand at the same commit.
+pub struct Counter {
+    /// Rows and proofs.
+    pub desk: Desk,
+    /// The store as of the desk's newest batch.
+    pub reader: SqliteReader,
+}
+
+/// The enclave that serves now.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its evidence.
+    pub evidence: Evidence,
+    /// The evidence's encoding.
+    pub evidence_bytes: Vec<u8>,
+    /// This life of it.
+    pub instance: InstanceId,
+    /// C2SP verifier keys, one per shard.
+    pub log_keys: Vec<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+/// What the pump shares with readers.
+pub struct Shared {
+    counter: Mutex<Counter>,
+    published: RwLock<Option<Arc<Published>>>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+impl Shared {
+    /// State for readers; no enclave serves yet.
+    pub fn new(desk: Desk, reader: SqliteReader) -> Shared {
+        Shared {
+            counter: Mutex::new(Counter { desk, reader }),
+            published: RwLock::new(None),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Desk and reader; nobody holds them for longer than a batch takes to be taken in.
+    pub fn counter(&self) -> MutexGuard<'_, Counter> {
+        self.counter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The enclave that serves now, if one does.
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, published: Option<Published>) {
+        let published = published.map(Arc::new);
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = published;
+    }
+}
+
+/// Everything that the pump works with.
+pub struct Parts {
+    /// Shared with readers.
+    pub shared: Arc<Shared>,
+    /// The writer.
+    pub store: SqliteStore,
+    /// The ledger's files.
+    pub files: Arc<dyn LedgerFiles>,
+    /// Starts enclaves.
+    pub launcher: Box<dyn Launcher>,
+    /// Releases the root key.
+    pub broker: Box<dyn KeyBroker>,
+    /// Name of the deployment.
+    pub name: String,
+    /// Number of shards.
+    pub shards: u16,
+    /// Bytes of rows that are kept at hand.
+    pub cache_bytes: usize,
+    /// How much goes into one commit.
+    pub commit: CommitMode,
+}
+
+/// The writer with its queue; runs on a thread of its own.
+pub struct Pump {
+    parts: Parts,
+    queue: Receiver<Job>,
+    enclave: Option<Box<dyn Enclave>>,
+    evidence_at: Instant,
+    tickets: u64,
+    waiting: HashMap<u64, Waiter>,
+    ready: VecDeque<Item>,
+    committed: Vec<BatchRef>,
+    published_at: Instant,
+    stopping: bool,
+    /// Restarts in a row that failed, and when to try next.
+    failures: u32,
+    retry_at: Instant,
+}
+
+/// Someone who waits for an answer.
+enum Waiter {
+    Open(oneshot::Sender<Result<SessionOpened, Failure>>),
+    Request {
+        reply: oneshot::Sender<Result<ReplyFrame, Failure>>,
+        seen: Option<u64>,
+        /// The rows that were attached last, and how often rows were.
+        need: Option<Need>,
+        rounds: u8,
+    },
+}
+
+/// What goes into a turn.
+enum Item {
+    Open(u64, SessionOpen),
+    Request(u64, RequestFrame),
+    /// A request that the enclave holds, with the rows that it needs.
+    Resume(u64, Need),
+}
+
+/// What stopped a turn.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the link to the enclave broke")]
+    Link(#[from] LinkError),
+    #[error("the enclave stopped: {0}")]
+    Fault(String),
+    #[error("the enclave gave an answer of another kind")]
+    Answer,
+    #[error("the store refused the commit")]
+    Commit(#[from] CommitError),
+    #[error("the reader of the store failed")]
+    Desk(#[from] DeskError),
+    #[error("the store could not be read again")]
+    Open(#[from] OpenDeskError),
+}
+
+/// Idle for so long: time to bring the files up to date.
+const IDLE: Duration = Duration::from_millis(20);
+/// Files lag no longer than this when busy.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// Longest pause between two starts of an enclave.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Rests when nothing at all is to be done.
+const REST: Duration = Duration::from_secs(1);
+
+impl Pump {
+    /// Starts an enclave and makes its start durable; on success the service can serve.
+    pub fn start(parts: Parts, queue: Receiver<Job>) -> Result<Pump, BootError> {
+        let now = Instant::now();
+        let mut pump = Pump {
+            parts,
+            queue,
+            enclave: None,
+            evidence_at: now,
+            tickets: 0,
+            waiting: HashMap::new(),
+            ready: VecDeque::new(),
+            committed: Vec::new(),
+            published_at: now,
+            stopping: false,
+            failures: 0,
+            retry_at: now,
+        };
+        pump.boot()?;
+        Ok(pump)
+    }
+
+    /// Serves until told to stop.
+    pub fn run(mut self) {
+        while !(self.stopping && self.is_idle()) {
+            if self.is_idle() {
+                self.wait();
+            }
+            self.drain();
+            if self.enclave.is_none() {
+                self.restart_if_due();
+            } else if !self.is_idle()
+                && let Err(trouble) = self.turn()
+            {
+                self.recover(&trouble);
+            }
+            if self.published_at.elapsed() >= PUBLISH_EVERY {
+                self.publish_files();
+            }
+            self.refresh_evidence_if_due();
+        }
+        self.publish_files();
+        self.parts.shared.publish(None);
+        self.fail_everyone(Failure::Stopping);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.committed.is_empty()
+    }
+
+    /// Waits for a job; does what was put off when none comes.
+    fn wait(&mut self) {
+        let patience = match &self.enclave {
+            None => self.retry_at.saturating_duration_since(Instant::now()).min(REST),
+            Some(_) => IDLE,
+        };
+        match self.queue.recv_timeout(patience) {
+            Ok(job) => self.take(job),
+            Err(RecvTimeoutError::Timeout) if self.enclave.is_some() => {
+                self.publish_files();
+                self.checkpoint_store();
+                self.rest();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+        }
+    }
+
+    /// Everything is up to date: sleeps until there is something new.
+    fn rest(&mut self) {
+        match self.queue.recv_timeout(REST) {
+            Ok(job) => self.take(job),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+        }
+    }
+
+    /// Takes what is queued, without waiting.
+    fn drain(&mut self) {
+        while self.ready.len() < turn::WORK_MAX {
+            let Ok(job) = self.queue.try_recv() else {
+                break;
+            };
+            self.take(job);
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        let unavailable = if self.stopping {
+            Some(Failure::Stopping)
+        } else if self.enclave.is_none() {
+            Some(Failure::Enclave)
+        } else {
+            None
+        };
+        // A client that has gone away in the meantime needs no answer.
+        match (job, unavailable) {
+            (Job::Stop, _) => self.stopping = true,
+            (Job::Open(_, reply), Some(failure)) => drop(reply.send(Err(failure))),
+            (Job::Request(_, reply), Some(failure)) => drop(reply.send(Err(failure))),
+            (Job::Open(open, reply), None) => {
+                let ticket = self.ticket(Waiter::Open(reply));
+                self.ready.push_back(Item::Open(ticket, open));
+            }
+            (Job::Request(frame, reply), None) => {
+                let waiter = Waiter::Request { reply, seen: frame.seen, need: None, rounds: 0 };
+                let ticket = self.ticket(waiter);
+                self.ready.push_back(Item::Request(ticket, frame));
+            }
+        }
+    }
+
+    fn ticket(&mut self, waiter: Waiter) -> u64 {
+        self.tickets += 1;
+        self.waiting.insert(self.tickets, waiter);
+        self.tickets
+    }
+
+    /// Tells everyone, ends the enclave, and starts another one at once.
+    fn recover(&mut self, trouble: &Trouble) {
+        let failure = match trouble {
+            Trouble::Commit(CommitError::Full) => Failure::DiskFull,
+            Trouble::Commit(_) | Trouble::Desk(_) | Trouble::Open(_) => Failure::Store,
+            Trouble::Link(_) | Trouble::Fault(_) | Trouble::Answer => Failure::Enclave,
+        };
+        tracing::error!(error = %crate::serve::chain(trouble), "the enclave is restarted");
+        self.end_enclave();
+        self.fail_everyone(failure);
+        self.parts.shared.metrics.enclave_restarts.fetch_add(1, Ordering::Relaxed);
+        self.retry_at = Instant::now();
+        self.restart_if_due();
+    }
+
+    fn end_enclave(&mut self) {
+        self.parts.shared.publish(None);
+        self.enclave = None;
+        self.ready.clear();
+        self.committed.clear();
+    }
+
+    fn fail_everyone(&mut self, failure: Failure) {
+        for (_, waiter) in self.waiting.drain() {
+            waiter.fail(failure);
+        }
+    }
+
+    fn restart_if_due(&mut self) {
+        if self.stopping || Instant::now() < self.retry_at {
+            return;
+        }
+        match self.boot() {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
+                tracing::error!(error = %crate::serve::chain(&error), "the enclave did not start");
+                self.end_enclave();
+                self.failures = self.failures.saturating_add(1);
+                let pause = Duration::from_millis(50).saturating_mul(1 << self.failures.min(8));
+                self.retry_at = Instant::now() + pause.min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Brings the ledger's files up to date. A failure is tried again: the store has everything.
+    fn publish_files(&mut self) {
+        self.published_at = Instant::now();
+        let shared = &self.parts.shared;
+        let publications = shared.counter().desk.publications();
+        for publication in publications {
+            match publication.write(&*self.parts.files) {
+                Ok(()) => shared.counter().desk.published(publication),
+                Err(error) => {
+                    shared.metrics.ledger_failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%error, "the ledger's files could not be written");
+                }
+            }
+        }
+    }
+
+    /// Moves the store's write-ahead log when it has grown.
+    fn checkpoint_store(&mut self) {
+        match self.parts.store.checkpoint_if_due() {
+            Ok(Checkpointed::Done) => {
+                if let Err(error) = self.parts.shared.counter().reader.refresh() {
+                    tracing::warn!(error = %crate::serve::chain(&error), "the reader of the store failed");
+                }
+            }
+            Ok(Checkpointed::NotDue) => {}
+            Err(error) => tracing::warn!(%error, "the store's write-ahead log could not be moved"),
+        }
+    }
+
+    fn refresh_evidence_if_due(&mut self) {
+        if self.evidence_at.elapsed() < Duration::from_millis(EVIDENCE_LIFE_MS) || self.enclave.is_none() {
+            return;
+        }
+        if let Err(trouble) = self.refresh_evidence() {
+            self.recover(&trouble);
+        }
+    }
+}
+
+impl Waiter {
+    fn fail(self, failure: Failure) {
+        // The client may have gone away: then nobody needs to know.
+        match self {
+            Waiter::Open(reply) => drop(reply.send(Err(failure))),
+            Waiter::Request { reply, .. } => drop(reply.send(Err(failure))),
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,265 @@
+//! One turn: gather, ask the enclave, hand out what may be said, make the batches durable.
+
+use super::boot::references;
+use super::{Failure, Item, Pump, Trouble, Waiter, now_ms};
+use crate::desk::DeskError;
+use crate::serve::CommitMode;
+use crate::store::Store;
+use keyferry_wire::door::{
+    AccountView, Batch, FromEnclave, Need, Open, Out, OutBody, Sealed, ToEnclave, Turn, Turned, Work,
+};
+use keyferry_wire::frame::{ReplyFrame, RequestFrame};
+use keyferry_wire::ledger::LEAF_LEN;
+use keyferry_wire::limits::{BATCH_EVENTS_MAX, CREDENTIAL_LIST_MAX};
+use keyferry_wire::{AccountId, ShardId};
+use std::collections::{HashSet, VecDeque};
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Requests of one turn.
+pub(super) const WORK_MAX: usize = BATCH_EVENTS_MAX;
+
+/// Frames and rows of one turn, well below what the stream takes.
+const TURN_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// How often the enclave may ask for rows of one request.
+const ROUNDS_MAX: u8 = 8;
+
+/// A reply whose consistency proof is still to be made.
+struct Due {
+    sealed: Sealed,
+    seen: Option<u64>,
+    shard: Option<ShardId>,
+    reply: oneshot::Sender<Result<ReplyFrame, Failure>>,
+}
+
+/// What is in the turn that is being put together.
+#[derive(Default)]
+struct Gathered {
+    opens: Vec<Open>,
+    work: Vec<Work>,
+    accounts: HashSet<AccountId>,
+    bytes: usize,
+}
+
+impl Pump {
+    pub(super) fn turn(&mut self) -> Result<(), Trouble> {
+        let turn = self.gather();
+        let started = Instant::now();
+        let Some(enclave) = &mut self.enclave else {
+            return Ok(());
+        };
+        let metrics = &self.parts.shared.metrics;
+        metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
+        let answer = enclave.exchange(ToEnclave::Turn(turn))?;
+        metrics.turns.note_time(started.elapsed());
+        let Turned { out, batches } = match answer {
+            FromEnclave::Turned(turned) => turned,
+            FromEnclave::Fault(sentence) => return Err(Trouble::Fault(sentence)),
+            _ => return Err(Trouble::Answer),
+        };
+        self.hand_out(out);
+        self.commit(&batches)
+    }
+
+    /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next.
+    fn gather(&mut self) -> Turn {
+        let mut gathered = Gathered::default();
+        let mut later = VecDeque::new();
+        let work_max = match self.parts.commit {
+            CommitMode::Group => WORK_MAX,
+            CommitMode::Each => 1,
+        };
+        while let Some(item) = self.ready.pop_front() {
+            let full = gathered.work.len() >= work_max || gathered.bytes >= TURN_BYTES_MAX;
+            let taken = item.account().is_some_and(|account| gathered.accounts.contains(&account));
+            match item {
+                Item::Open(ticket, open) => gathered.opens.push(Open { ticket, open }),
+                item if full || taken => later.push_back(item),
+                item => self.attach(item, &mut gathered),
+            }
+        }
+        self.ready = later;
+        Turn {
+            now_ms: now_ms(),
+            committed: mem::take(&mut self.committed),
+            opens: gathered.opens,
+            work: gathered.work,
+        }
+    }
+
+    fn attach(&mut self, item: Item, gathered: &mut Gathered) {
+        gathered.accounts.extend(item.account());
+        let (ticket, frame, view) = match item {
+            Item::Open(..) => return,
+            Item::Request(ticket, mut frame) => {
+                frame.passkeys.truncate(CREDENTIAL_LIST_MAX);
+                let view = self.hinted(&frame);
+                (ticket, Some(frame), view)
+            }
+            Item::Resume(ticket, need) => (ticket, None, self.needed(&need).map(Some)),
+        };
+        let view = match view {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::error!(error = %crate::serve::chain(&error), "rows of a request could not be read");
+                return self.fail(ticket, Failure::Store);
+            }
+        };
+        if let Some(Waiter::Request { need, .. }) = self.waiting.get_mut(&ticket)
+            && let Some(view) = &view
+        {
+            *need = Some(need_of(view));
+        }
+        gathered.bytes += frame.as_ref().map_or(0, |frame| frame.ciphertext.len() + 256);
+        gathered.bytes += view.as_ref().map_or(0, size_of_view);
+        gathered.work.push(Work { ticket, frame, view });
+    }
+
+    fn hinted(&self, frame: &RequestFrame) -> Result<Option<AccountView>, DeskError> {
+        let counter = &mut *self.parts.shared.counter();
+        counter.desk.hinted(&counter.reader, frame)
+    }
+
+    fn needed(&self, need: &Need) -> Result<AccountView, DeskError> {
+        let counter = &mut *self.parts.shared.counter();
+        counter.desk.needed(&counter.reader, need)
+    }
+
+    fn hand_out(&mut self, out: Vec<Out>) {
+        let mut due = Vec::new();
+        for Out { ticket, body } in out {
+            match body {
+                OutBody::Opened(opened) => {
+                    self.parts.shared.metrics.sessions.fetch_add(1, Ordering::Relaxed);
+                    if let Some(Waiter::Open(reply)) = self.waiting.remove(&ticket) {
+                        drop(reply.send(Ok(opened)));
+                    }
+                }
+                OutBody::Reply(sealed) => {
+                    if let Some(Waiter::Request { reply, seen, need, .. }) = self.waiting.remove(&ticket) {
+                        due.push(Due { sealed, seen, shard: need.map(|need| need.shard), reply });
+                    }
+                }
+                OutBody::Need(need) => self.resume(ticket, Some(need)),
+                OutBody::Busy => self.resume(ticket, None),
+                OutBody::Dropped(reason) => {
+                    self.parts.shared.metrics.dropped(reason);
+                    self.fail(ticket, Failure::Dropped(reason));
+                }
+            }
+        }
+        self.reply(due);
+    }
+
+    /// Adds consistency proofs and answers.
+    fn reply(&self, due: Vec<Due>) {
+        let mut answers = Vec::with_capacity(due.len());
+        {
+            let counter = self.parts.shared.counter();
+            for Due { sealed: Sealed { mut reply, size }, seen, shard, reply: to } in due {
+                if let (Some(size), Some(seen), Some(shard)) = (size, seen, shard)
+                    && seen < size
+                {
+                    // Without a proof the client refuses the reply, asks again and says why.
+                    reply.consistency = counter.desk.consistency(shard, seen, size).unwrap_or_default();
+                }
+                answers.push((to, reply));
+            }
+        }
+        for (to, reply) in answers {
+            drop(to.send(Ok(reply)));
+        }
+    }
+
+    /// Hands a request in again with the next turn, with the rows of before and those that are asked for now.
+    fn resume(&mut self, ticket: u64, asked: Option<Need>) {
+        let Some(Waiter::Request { need, rounds, .. }) = self.waiting.get_mut(&ticket) else {
+            return;
+        };
+        *rounds = rounds.saturating_add(u8::from(asked.is_some()));
+        let next = match (asked, &*need) {
+            (Some(asked), Some(before)) if asked.account == before.account => Some(joined(before, asked)),
+            (Some(asked), _) => Some(asked),
+            (None, before) => before.clone(),
+        };
+        match next.filter(|_| *rounds <= ROUNDS_MAX) {
+            Some(next) => self.ready.push_back(Item::Resume(ticket, next)),
+            None => self.fail(ticket, Failure::Enclave),
+        }
+    }
+
+    fn fail(&mut self, ticket: u64, failure: Failure) {
+        if let Some(waiter) = self.waiting.remove(&ticket) {
+            waiter.fail(failure);
+        }
+    }
+
+    /// Makes batches durable, then shows them to readers.
+    fn commit(&mut self, batches: &[Batch]) -> Result<(), Trouble> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let metrics = &self.parts.shared.metrics;
+        let started = Instant::now();
+        if let Err(error) = self.parts.store.commit(None, batches) {
+            metrics.commit_failures.fetch_add(1, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        metrics.commits.note_time(started.elapsed());
+        let entries: usize = batches.iter().map(|batch| batch.leaves.len() / LEAF_LEN).sum();
+        metrics.commit_entries.note(u64::try_from(entries).unwrap_or(u64::MAX));
+        {
+            let mut counter = self.parts.shared.counter();
+            counter.reader.refresh().map_err(DeskError::from)?;
+            for batch in batches {
+                counter.desk.apply(batch);
+            }
+        }
+        self.committed = references(batches);
+        self.checkpoint_store();
+        Ok(())
+    }
+}
+
+impl Item {
+    fn account(&self) -> Option<AccountId> {
+        match self {
+            Item::Open(..) => None,
+            Item::Request(_, frame) => frame.account,
+            Item::Resume(_, need) => Some(need.account),
+        }
+    }
+}
+
+fn need_of(view: &AccountView) -> Need {
+    Need {
+        account: view.account,
+        shard: view.shard,
+        map_key: view.map_key,
+        devices: view.devices.iter().map(|row| row.device).collect(),
+        passkeys: view.passkeys.iter().map(|view| view.id).collect(),
+    }
+}
+
+/// What was asked for now, and before that.
+fn joined(before: &Need, asked: Need) -> Need {
+    let mut joined = asked;
+    let devices = before.devices.iter().filter(|id| !joined.devices.contains(id));
+    joined.devices = devices.copied().chain(joined.devices.iter().copied()).collect();
+    let passkeys = before.passkeys.iter().filter(|id| !joined.passkeys.contains(id));
+    joined.passkeys = passkeys.copied().chain(joined.passkeys.iter().copied()).collect();
+    joined
+}
+
+fn size_of_view(view: &AccountView) -> usize {
+    let devices: usize = view.devices.iter().map(|row| row.row.len() + 32).sum();
+    let passkeys = view.passkeys.iter().map(|view| {
+        let row = view.row.as_ref().map_or(0, |row| row.blob.len() + row.metadata.len() + 64);
+        row + view.proof.siblings.len() * 34 + 128
+    });
+    let row = view.state.as_ref().map_or(0, |state| state.row.len());
+    row + devices + passkeys.sum::<usize>() + view.proof.siblings.len() * 34 + 256
+}

@@ -1,0 +1,254 @@
+//! What is true of one account, whatever the service says: the PINs that its users chose, the operations that its
+//! devices sent, the evaluations that left the enclave, and the passkeys that were made.
+
+use super::{Checked, Provenance, breach, ensure, is_refusal, law};
+use crate::stats::Stats;
+use keyferry_client::flow::{Call, Sender};
+use keyferry_crypto::cose::parse_es256_public_key;
+use keyferry_crypto::hash::{labelled_hash, sha256};
+use keyferry_crypto::label::Label;
+use keyferry_crypto::sign::verify_p256;
+use keyferry_wire::command::{Answer, Assert, Asserted, Begin, Command, Created};
+use keyferry_wire::ledger::{Event, Kind, Outcome};
+use keyferry_wire::limits::PIN_TRIES_MAX;
+use keyferry_wire::refusal::Code;
+use keyferry_wire::{AccountId, CredentialId, DeviceId, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// An operation that a device sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    device: DeviceId,
+    call: Rc<Call>,
+    typed: Option<String>,
+    sets: Option<String>,
+}
+
+/// One evaluation: another blinded element, attempt or device is another guess.
+type Guess = (DeviceId, [u8; 16], [u8; 32]);
+
+/// A passkey as its relying party knows it.
+#[derive(Clone, Debug)]
+pub struct KeyTruth {
+    /// Public key.
+    pub public: [u8; 65],
+    /// Relying party.
+    pub rp_id: String,
+    /// The relying party has it: the flow ended.
+    pub acknowledged: bool,
+    /// A member asked for its end.
+    pub delete_sent: bool,
+    /// The enclave said that it is gone.
+    pub deleted: bool,
+}
+
+/// What is true of one account.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    /// Its id, once an enclave named it.
+    pub id: Option<AccountId>,
+    /// The key to its ledger.
+    pub audit: Option<[u8; 32]>,
+    /// Its ledger, decrypted.
+    pub events: Vec<Event>,
+    /// PIN of each generation that was in force.
+    pub pins: BTreeMap<u32, String>,
+    /// The generation in force.
+    pub generation: u32,
+    /// Newest generation of which a user was told that it is in force.
+    pub acknowledged: u32,
+    /// Whether the generation in force is locked.
+    pub locked: bool,
+    /// Its passkeys.
+    pub passkeys: BTreeMap<CredentialId, KeyTruth>,
+    /// Labels of devices as last acknowledged.
+    sent: BTreeMap<RequestId, Sent>,
+    operations: BTreeMap<[u8; 16], Sent>,
+    done: BTreeSet<([u8; 16], u8)>,
+    /// Evaluations since the last right entry, by generation.
+    guesses: BTreeMap<u32, BTreeSet<Guess>>,
+    attempts: BTreeSet<[u8; 16]>,
+}
+
+impl Truth {
+    pub(super) fn sent(&mut self, from: &Provenance) {
+        let Provenance { id: device, call, typed, sets, .. } = from;
+        let sent = Sent { device: *device, call: Rc::clone(call), typed: typed.clone(), sets: sets.clone() };
+        if let Some(id) = self.id {
+            self.operations.insert(operation(&id, &sent), sent.clone());
+        }
+        for command in &call.commands {
+            if let Command::DeletePasskey(delete) = command
+                && let Some(key) = self.passkeys.get_mut(&delete.id)
+            {
+                key.delete_sent = true;
+            }
+        }
+        self.sent.insert(call.id, sent);
+    }
+
+    pub(super) fn meet(&mut self, id: AccountId) {
+        if self.id.is_none() {
+            self.id = Some(id);
+            let sent = self.sent.values();
+            self.operations = sent.map(|sent| (operation(&id, sent), sent.clone())).collect();
+        }
+    }
+
+    pub(super) fn requests(&self) -> BTreeSet<RequestId> {
+        self.sent.keys().copied().collect()
+    }
+
+    /// Evaluations since the last right entry of the generation in force.
+    pub fn wrong(&self) -> usize {
+        self.guesses.get(&self.generation).map_or(0, BTreeSet::len)
+    }
+
+    /// The PIN in force.
+    pub fn pin(&self) -> Option<&str> {
+        self.pins.get(&self.generation).map(String::as_str)
+    }
+
+    /// An event of the account became durable.
+    pub(super) fn happened(&mut self, event: &Event, stats: &mut Stats) -> Checked {
+        let Some(sent) = self.operations.get(&event.operation) else {
+            return breach(law::ASKED, format!("{:?}, entry {}", event.kind, event.seq));
+        };
+        let once = !matches!(event.kind, Kind::Assert | Kind::Attempt | Kind::Authenticate | Kind::Lock);
+        if once && !self.done.insert((event.operation, event.kind.number())) {
+            return breach(law::ONCE, format!("{:?} stands in the ledger twice, again at entry {}", event.kind, event.seq));
+        }
+        match (event.kind, event.outcome) {
+            (Kind::Attempt, _) => drop(self.attempts.insert(event.operation)),
+            (Kind::Result, Outcome::Done) => {
+                let right = self.pins.get(&event.generation);
+                ensure(right.is_some() && right == sent.typed.as_ref(), law::TRUTH, || {
+                    format!("entry {} calls a wrong PIN right", event.seq)
+                })?;
+                self.guesses.remove(&event.generation);
+            }
+            (Kind::Expose, _) => {
+                let Some(pin) = sent.sets.clone() else {
+                    return breach(law::ASKED, format!("a PIN was set that nobody set, entry {}", event.seq));
+                };
+                self.pins.insert(event.generation, pin);
+                self.generation = event.generation;
+                self.locked = false;
+            }
+            (Kind::Lock, _) => {
+                self.locked = self.locked || event.generation == self.generation;
+                stats.locks += 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The enclave answers a command.
+    pub(super) fn answered(
+        &mut self,
+        from: &Provenance,
+        command: &Command,
+        answer: &Answer,
+        stats: &mut Stats,
+    ) -> Checked {
+        self.check_event(from, command, answer)?;
+        match (command, answer) {
+            (Command::Begin(begin), Answer::Evaluated(_)) => self.evaluated(from, begin, stats),
+            (Command::Finish(_), Answer::PinRight) => {
+                // Locking destroys the keys: a right PIN is of no use afterwards.
+                let right = from.typed.as_deref() == self.pin() || self.pins.values().any(|pin| from.typed.as_ref() == Some(pin));
+                ensure(right, law::TRUTH, || "a wrong PIN is called right".to_owned())
+            }
+            (Command::CreatePasskey(create), Answer::Created(created)) => self.created(&create.rp_id, created),
+            (Command::Assert(assert), Answer::Asserted(asserted)) => self.asserted(assert, asserted, stats),
+            (Command::DeletePasskey(delete), Answer::Edited(_)) => {
+                if let Some(key) = self.passkeys.get_mut(&delete.id) {
+                    key.deleted = true;
+                }
+                Ok(())
+            }
+            (Command::PinStatus, Answer::PinStatus(status)) => {
+                let locked = self.locked && status.generation == self.generation && !status.locked;
+                ensure(!locked, law::LOCKED, || format!("PIN {} is open again", status.generation))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is told to be done stands in the ledger already.
+    fn check_event(&self, from: &Provenance, command: &Command, answer: &Answer) -> Checked {
+        let (Some(id), Some(_), false) = (self.id, self.audit, is_refusal(answer)) else { return Ok(()) };
+        let Some(kind) = kind_of(command) else { return Ok(()) };
+        let Some(sent) = self.sent.get(&from.call.id) else { return Ok(()) };
+        let operation = operation(&id, sent);
+        let stands = self.events.iter().any(|event| event.kind == kind && event.operation == operation);
+        let law = if kind == Kind::Attempt { law::PAID } else { law::DURABLE };
+        ensure(stands, law, || format!("an answer to {kind:?} leaves, the ledger knows nothing of it"))
+    }
+
+    fn evaluated(&mut self, from: &Provenance, begin: &Begin, stats: &mut Stats) -> Checked {
+        let guesses = self.guesses.entry(begin.generation).or_default();
+        if guesses.insert((from.id, begin.attempt.0, begin.blinded)) {
+            stats.evaluations += 1;
+        }
+        let count = guesses.len();
+        ensure(count <= usize::from(PIN_TRIES_MAX), law::GUESSES, || {
+            format!("evaluation {count} of PIN {} since its last right entry", begin.generation)
+        })
+    }
+
+    fn created(&mut self, rp_id: &str, created: &Created) -> Checked {
+        let Ok(public) = parse_es256_public_key(&created.public_key) else {
+            return breach(law::SIGNS, "a new passkey has no public key");
+        };
+        let public = *public.as_bytes();
+        let fresh = || KeyTruth { public, rp_id: rp_id.to_owned(), acknowledged: false, delete_sent: false, deleted: false };
+        let known = self.passkeys.entry(created.id).or_insert_with(fresh);
+        ensure(known.public == public, law::ONCE, || format!("{:?} was made again with another key", created.id))
+    }
+
+    fn asserted(&mut self, assert: &Assert, asserted: &Asserted, stats: &mut Stats) -> Checked {
+        let Some(key) = self.passkeys.get(&assert.id) else { return Ok(()) };
+        ensure(!key.deleted, law::DELETED, || format!("{:?} signs for {}", assert.id, key.rp_id))?;
+        let message = [&asserted.authenticator_data[..], &assert.client_data_hash].concat();
+        let bound = asserted.authenticator_data.starts_with(&sha256(&[key.rp_id.as_bytes()]));
+        stats.signatures += 1;
+        ensure(bound && verify_p256(&key.public, &message, &asserted.signature), law::SIGNS, || {
+            format!("{:?} for {}", assert.id, key.rp_id)
+        })
+    }
+
+    /// A try with the right PIN that ended as a wrong one.
+    pub fn refused_right_pin(&self, typed: Option<&str>, generation: u32, code: Code) -> bool {
+        code == Code::PinWrong && typed.is_some() && self.pins.get(&generation).map(String::as_str) == typed
+    }
+}
+
+/// The event that an answered command leaves.
+fn kind_of(command: &Command) -> Option<Kind> {
+    Some(match command {
+        Command::CreateAccount(_) => Kind::CreateAccount,
+        Command::Enrol(_) => Kind::Enrol,
+        Command::Join(_) => Kind::Join,
+        Command::Begin(_) => Kind::Attempt,
+        Command::Finish(_) => Kind::Result,
+        Command::Prepare(_) => Kind::Prepare,
+        Command::Expose(_) => Kind::Expose,
+        Command::RenameDevice(_) => Kind::RenameDevice,
+        Command::CreatePasskey(_) => Kind::CreatePasskey,
+        Command::Assert(_) => Kind::Assert,
+        Command::RenamePasskey(_) => Kind::RenamePasskey,
+        Command::DeletePasskey(_) => Kind::DeletePasskey,
+        Command::Authenticate(_) | Command::PinStatus | Command::ListDevices => return None,
+    })
+}
+
+/// Names an operation as the engine does (design, section 4).
+fn operation(account: &AccountId, sent: &Sent) -> [u8; 16] {
+    let device = if sent.call.sender == Sender::Nobody { [0; 16] } else { sent.device.0 };
+    let commands = sha256(&[&sent.call.command_bytes()]);
+    let digest = labelled_hash(Label::Op, &[&account.0, &device, &sent.call.id.0, &commands]);
+    *digest.first_chunk().expect("a SHA-256 hash has 32 bytes")
+}
