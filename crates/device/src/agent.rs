@@ -20,8 +20,9 @@ use keyferry_client::flow::{
 };
 use keyferry_client::home::Home;
 use keyferry_client::webauthn::ClientDataForm;
-use keyferry_wire::DeviceId;
+use keyferry_crypto::hash::sha256;
 use keyferry_wire::refusal::{Code, Refusal};
+use keyferry_wire::{DeviceId, Hash};
 use link::Link;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ pub struct NewHome<'a> {
 
 /// A device at work: its home, locked, and the way to its server.
 pub struct Agent {
-    folder: Folder,
+    state: State,
     home: Home,
     link: Link,
     options: Options,
@@ -70,19 +71,22 @@ impl Agent {
         let folder = Folder::open(path)?.ok_or_else(missing)?;
         let home = load(&folder)?.ok_or_else(missing)?;
         let keys = Keystore::open(&folder)?.ok_or_else(missing)?;
-        Agent::new(folder, home, keys, options)
+        let stored = home_hash(&home);
+        let mut agent = Agent::new(folder, home, keys, options)?;
+        agent.state.stored = Some(stored);
+        Ok(agent)
     }
 
     /// Opens a home in which this device is to become a member, or makes one. One that a failed join left behind is
     /// used again; one that is a member is refused, unless its enrolment has not ended.
     pub fn create(path: &Path, new: &NewHome<'_>, options: Options) -> Result<Agent, FlowError> {
         let folder = Folder::create(path)?;
-        match reusable(&folder, new)? {
+        match reusable(&folder, new, options.trust.is_some())? {
             Some((home, keys)) => Agent::new(folder, home, keys, options),
             None => {
                 let keys = Keystore::create(&folder, new.device_pin, options.costs.pin)?;
                 let home = new_home(new, &keys, &options)?;
-                let agent = Agent::new(folder, home, keys, options)?;
+                let mut agent = Agent::new(folder, home, keys, options)?;
                 agent.save()?;
                 Ok(agent)
             }
@@ -92,7 +96,8 @@ impl Agent {
     fn new(folder: Folder, mut home: Home, keys: Keystore, options: Options) -> Result<Agent, FlowError> {
         accept(&mut home.trust, &options.accept_evidence);
         let gateway = Gateway::new(&home.server, options.ca.as_deref())?;
-        Ok(Agent { folder, home, link: Link::new(gateway, keys), options })
+        let state = State { folder, stored: None };
+        Ok(Agent { state, home, link: Link::new(gateway, keys), options })
     }
 
     /// Makes an account. Nothing is kept: its first device makes a home when it enrols.
@@ -117,7 +122,7 @@ impl Agent {
 
     /// Opens the `uv` key with the device PIN; the steps that follow are verified ones.
     pub fn unlock(&mut self, device_pin: &str) -> Result<(), FlowError> {
-        self.link.keys()?.unlock(&self.folder, device_pin)
+        self.link.keys()?.unlock(&self.state.folder, device_pin)
     }
 
     /// Makes this device the account's first member and sets the account's PIN.
@@ -195,25 +200,43 @@ impl Agent {
 
     /// Drives a flow to its end. Whatever the end is, the home is stored: a refusal, too, may have taught it something.
     fn run<F: Flow>(&mut self, mut flow: F) -> Result<F::Output, FlowError> {
-        let Agent { folder, home, link, .. } = self;
+        let Agent { state, home, link, .. } = self;
         link.meet(home)?;
         let result = drive(&mut flow, home, &mut SystemRandom, |home, random, call| {
-            store(folder, home)?;
+            state.store(home)?;
             let answers = link.carry(home, random, call)?;
-            store(folder, home)?;
+            state.store(home)?;
             Ok(answers)
         });
-        store(folder, home)?;
+        state.store(home)?;
         result
     }
 
-    fn save(&self) -> Result<(), FlowError> {
-        store(&self.folder, &self.home)
+    fn save(&mut self) -> Result<(), FlowError> {
+        self.state.store(&self.home)
     }
 }
 
-fn store(folder: &Folder, home: &Home) -> Result<(), FlowError> {
-    folder.write(STATE_FILE, &home.save())
+/// The home's place on disk, and the hash of what lies there: a write costs a flush, so it is made for a change only.
+struct State {
+    folder: Folder,
+    stored: Option<Hash>,
+}
+
+impl State {
+    fn store(&mut self, home: &Home) -> Result<(), FlowError> {
+        let bytes = home.save();
+        let hash = sha256(&[&bytes]);
+        if self.stored != Some(hash) {
+            self.folder.write(STATE_FILE, &bytes)?;
+            self.stored = Some(hash);
+        }
+        Ok(())
+    }
+}
+
+fn home_hash(home: &Home) -> Hash {
+    sha256(&[&home.save()])
 }
 
 fn load(folder: &Folder) -> Result<Option<Home>, FlowError> {
@@ -221,7 +244,12 @@ fn load(folder: &Folder) -> Result<Option<Home>, FlowError> {
 }
 
 /// The home that is there, if it is for this account and server, with the same kind of keys.
-fn reusable(folder: &Folder, new: &NewHome<'_>) -> Result<Option<(Home, Keystore)>, FlowError> {
+/// A trust file is for a new one: what was believed without it is not kept.
+fn reusable(
+    folder: &Folder,
+    new: &NewHome<'_>,
+    with_trust_file: bool,
+) -> Result<Option<(Home, Keystore)>, FlowError> {
     let (Some(home), Some(mut keys)) = (load(folder)?, Keystore::open(folder)?) else {
         return Ok(None);
     };
@@ -232,6 +260,9 @@ fn reusable(folder: &Folder, new: &NewHome<'_>) -> Result<Option<(Home, Keystore
         (None, None) => Ok(()),
         _ => Err(FlowError::fault("this home was begun with another choice of device PIN")),
     };
+    if !begun && with_trust_file {
+        return Ok(None);
+    }
     match (begun, same, unlocked) {
         (_, true, Ok(())) => Ok(Some((home, keys))),
         // Keys that an account may know already are not thrown away.
@@ -270,3 +301,6 @@ fn accept(trust: &mut Trust, stand_ins: &[String]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

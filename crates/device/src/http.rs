@@ -42,6 +42,9 @@ pub enum GatewayError {
     /// Too much to do; later may work.
     #[error("the gateway is busy: {0}")]
     Busy(String),
+    /// Too many requests from here; later may work.
+    #[error("{0}")]
+    Limited(String),
     /// A refusal with a code.
     #[error("{0}")]
     Refused(Refusal),
@@ -54,6 +57,7 @@ impl From<GatewayError> for FlowError {
     fn from(error: GatewayError) -> FlowError {
         match error {
             GatewayError::Refused(refusal) => FlowError::Refused(refusal),
+            GatewayError::Limited(said) => Refusal::new(Code::RateLimited, said).into(),
             other => FlowError::fault(other.to_string()),
         }
     }
@@ -182,27 +186,23 @@ impl Reader<'_> {
     }
 }
 
-/// What a gateway says in place of an answer: problem details (RFC 9457) with a member `code`.
+/// What a gateway says in place of an answer.
 #[derive(serde::Deserialize, Default)]
 #[serde(default)]
 struct Problem {
-    code: String,
-    title: String,
-    detail: String,
+    error: String,
+    message: String,
 }
 
 fn problem(status: StatusCode, response: Response<Body>) -> GatewayError {
     let text = response.into_body().into_with_config().limit(PROBLEM_MAX).read_to_vec().unwrap_or_default();
-    let problem: Problem = serde_json::from_slice(&text).unwrap_or_default();
-    let Problem { code, title, detail } = problem;
-    let said = [detail, title].into_iter().find(|text| !text.is_empty());
-    let said = printable(&said.unwrap_or_else(|| status.to_string()));
-    match (status.as_u16(), Code::parse(&code)) {
-        (409 | 410, _) => GatewayError::SessionGone(said),
+    let Problem { error, message } = serde_json::from_slice(&text).unwrap_or_default();
+    let said = if message.is_empty() { status.to_string() } else { printable(&message) };
+    match (status.as_u16(), Code::parse(&error)) {
+        (409, _) => GatewayError::SessionGone(said),
+        (429, _) => GatewayError::Limited(said),
         (502..=504, _) => GatewayError::Busy(said),
         (_, Some(code)) => GatewayError::Refused(Refusal::new(code, said)),
-        (429, None) => GatewayError::Refused(Refusal::new(Code::RateLimited, said)),
-        (401 | 403, None) => GatewayError::Refused(Refusal::new(Code::UnknownDevice, said)),
         _ => GatewayError::Fault(format!("the gateway answered {status}: {said}")),
     }
 }
@@ -270,6 +270,53 @@ mod tests {
         drop(free);
         let error = Gateway::new(&format!("http://{address}"), None).unwrap().evidence().unwrap_err();
         assert!(matches!(&error, GatewayError::Unreachable(text) if text.contains("keyferry up")), "{error}");
+    }
+
+    /// A gateway that gives one answer.
+    fn answering(status: &'static str, body: &'static str) -> GatewayError {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(&stream).lines();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let length = body.len();
+            write!(
+                &stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        });
+        let error = Gateway::new(&format!("http://{address}"), None).unwrap().evidence().unwrap_err();
+        server.join().unwrap();
+        error
+    }
+
+    #[test]
+    fn what_a_gateway_says_is_understood_by_its_status_and_code() {
+        let gone = answering("409 Conflict", r#"{"error":"evidence","message":"fetch it again"}"#);
+        assert!(matches!(gone, GatewayError::SessionGone(text) if text == "fetch it again"));
+        let busy = answering("503 Service Unavailable", r#"{"error":"unavailable","message":"soon"}"#);
+        assert!(matches!(busy, GatewayError::Busy(text) if text == "soon"));
+        let limited = answering("429 Too Many Requests", r#"{"error":"rate_limited","message":"wait"}"#);
+        assert!(matches!(limited, GatewayError::Limited(_)));
+        let auth = answering("401 Unauthorized", r#"{"error":"auth","message":"no"}"#);
+        assert!(matches!(auth, GatewayError::Refused(refusal) if refusal.code == Code::Auth));
+        let other = answering("400 Bad Request", r#"{"error":"frame","message":"no frame"}"#);
+        assert!(matches!(other, GatewayError::Fault(text) if text.contains("no frame")));
+        let html = answering("404 Not Found", "<html>");
+        assert!(matches!(html, GatewayError::Fault(text) if text.contains("404")));
+        let foreign = answering("200 OK", "<html>");
+        assert!(
+            matches!(foreign, GatewayError::Fault(text) if text.contains("does not answer as a gateway"))
+        );
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed() {
+        let moved = answering("307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/", "");
+        assert!(matches!(moved, GatewayError::Fault(text) if text.contains("307")));
     }
 
     #[test]

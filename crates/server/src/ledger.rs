@@ -187,7 +187,7 @@ impl ShardLog {
                 let path = tile_path(tile.level, tile.index, TILE_WIDTH);
                 self.shelf.add(path, tile_bytes(&tile.hashes[..]));
             }
-            if self.tree.size() % WIDTH == 0 {
+            if self.tree.size().is_multiple_of(WIDTH) {
                 self.shelf.add(entries_path(index, TILE_WIDTH), bundle(&self.open));
                 self.open.clear();
             }
@@ -327,7 +327,7 @@ impl<N: Nodes> Nodes for CachedNodes<'_, N> {
     type Error = N::Error;
 
     fn node(&self, level: u32, index: u64) -> Result<Hash, N::Error> {
-        if level % 8 == 0 {
+        if level.is_multiple_of(8) {
             return self.inner.node(level, index);
         }
         if let Some(hash) = self.cache.borrow().get(&(level, index)) {

@@ -21,6 +21,7 @@ mod testing;
 mod tests;
 
 pub use desk::Desk;
+pub use http::RateLimits;
 pub use link::{Enclave, KeyBroker, Launcher, LinkError};
 pub use platform::EnclaveCommand;
 pub use serve::{CommitMode, Config, Running, StartError, TlsFiles, serve, serve_with};

@@ -61,3 +61,34 @@ impl Drop for ProcessEnclave {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_wire::door::Refresh;
+
+    fn launch(program: &str) -> Box<dyn Enclave> {
+        EnclaveCommand { program: program.into(), args: Vec::new() }.launch().unwrap()
+    }
+
+    #[test]
+    fn a_process_that_ends_breaks_the_link() {
+        let mut enclave = launch("true");
+        let answer = loop {
+            // The first frames may still fit into the socket.
+            if let Err(error) = enclave.exchange(ToEnclave::Refresh(Refresh { now_ms: 1 })) {
+                break error;
+            }
+        };
+        assert!(matches!(answer, LinkError::Stream(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn a_process_ends_with_its_gateway() {
+        let enclave = launch("cat");
+        let status = format!("/proc/{}/status", enclave.pid().unwrap());
+        assert!(std::fs::exists(&status).unwrap());
+        drop(enclave);
+        assert!(!std::fs::exists(&status).unwrap(), "killed and reaped");
+    }
+}

@@ -48,7 +48,7 @@ pub enum Failure {
     #[error("the store's disk is full: free space on it, then try again")]
     DiskFull,
     /// The store failed otherwise.
-    #[error("the store could not be written: nothing was kept, try again soon")]
+    #[error("the store could not be written: try again soon, nothing is done twice")]
     Store,
     /// The enclave is gone.
     #[error("the enclave stopped: it is being restarted")]
@@ -415,3 +415,6 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,13 +213,16 @@ pub(crate) struct Script {
     pub(crate) refuse_launches: u32,
 }
 
+/// Ticket, reply, and the size of its checkpoint.
+type Waiting = (u64, ReplyFrame, u64);
+
 /// A test stand-in for an enclave: no secrets, no checks. A frame's ciphertext is a word that says what to do:
 /// `put` writes an entry, `need` asks for rows first, `read` answers at once, `drop` drops, `die` breaks the link.
 pub(crate) struct StandInEnclave {
     script: Arc<Mutex<Script>>,
     scribes: Vec<Scribe>,
     held: HashMap<u64, RequestFrame>,
-    pending: HashMap<(ShardId, u64), Vec<(u64, ReplyFrame, u64)>>,
+    pending: HashMap<(ShardId, u64), Vec<Waiting>>,
 }
 
 #[derive(Clone, Default)]

@@ -1,6 +1,6 @@
 //! The whole gateway over loopback, with an enclave that is a test stand-in.
 
-use crate::http::{Class, ROUTES, RateLimits};
+use crate::http::{Class, ROUTES, RateLimits, TlsFiles};
 use crate::serve::{Config, Running, StartError, serve_with};
 use crate::store::OpenError;
 use crate::testing::{
@@ -205,8 +205,9 @@ fn the_public_ledger_follows_within_a_moment() {
     assert_eq!((full.status, full.body.len()), (200, 256 * 32));
     let cut = gateway.get("/v1/log/0/tile/0/000.p/7");
     assert_eq!(cut.body, full.body[..7 * 32]);
-    let partial = gateway.get(&format!("/v1/log/0/tile/entries/001.p/{}", size - 256));
-    assert_eq!(partial.body.len(), usize::try_from(size - 256).unwrap() * 226);
+    let (index, width) = (size / 256, size % 256);
+    let partial = gateway.get(&format!("/v1/log/0/tile/entries/{index:03}.p/{width}"));
+    assert_eq!(partial.body.len(), usize::try_from(width).unwrap() * 226);
     for path in
         ["tile/0/1", "tile/0/x000/000", "tile/9/000", "tile/0/../0/000", "tile/entries/000.p/0", "lock"]
     {
@@ -379,4 +380,75 @@ fn what_must_not_start_does_not_start() {
     let mut more = config(folder.path());
     more.shards = 2;
     assert!(matches!(start(more), Some(StartError::Desk(_))));
+}
+
+/// A certificate for `localhost`, its key, and a client that believes it.
+fn tls_of(folder: &Path) -> (TlsFiles, Arc<rustls::ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = TlsFiles { certificates: folder.join("cert.pem"), key: folder.join("key.pem") };
+    std::fs::write(&files.certificates, made.cert.pem()).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (files, Arc::new(client))
+}
+
+#[test]
+fn tls_1_3_is_spoken_and_nothing_older() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, client) = tls_of(folder.path());
+    let mut config = config(folder.path());
+    config.tls = Some(files);
+    config.listen = SocketAddr::from(([0, 0, 0, 0], 0));
+    let gateway = Gateway::with(config);
+    assert!(gateway.running.url.starts_with("https://"));
+    let address = SocketAddr::from(([127, 0, 0, 1], gateway.running.address.port()));
+    let talk = |client| {
+        let name = "localhost".try_into().unwrap();
+        let mut session = rustls::ClientConnection::new(client, name).unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        let mut stream = rustls::Stream::new(&mut session, &mut socket);
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    assert_eq!(&talk(Arc::clone(&client)).unwrap(), b"HTTP/1.1 200");
+    let mut old = rustls::ClientConfig::clone(&client);
+    old = rustls::ClientConfig::builder_with_provider(Arc::clone(old.crypto_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let refused = talk(Arc::new(old)).unwrap_err();
+    assert!(refused.to_string().contains("ProtocolVersion"), "{refused}");
+    // What is no TLS gets no answer.
+    let mut plain = TcpStream::connect(address).unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"));
+    gateway.running.stop();
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_for_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.connections_max = 2;
+    let gateway = Gateway::with(config);
+    let idle = [(); 2].map(|()| TcpStream::connect(gateway.running.address).unwrap());
+    let address = gateway.running.address;
+    let waiting = thread::spawn(move || send(address, "GET", "/healthz", &[], b"").status);
+    // No condition shows that nothing happens; a gateway without the limit would mostly be caught here.
+    thread::sleep(Duration::from_millis(50));
+    assert!(!waiting.is_finished());
+    drop(idle);
+    assert_eq!(waiting.join().unwrap(), 200);
 }

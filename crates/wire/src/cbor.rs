@@ -1,6 +1,7 @@
 //! Deterministic CBOR: a writer that can only write the shortest form, and a reader that refuses everything else:
 //! longer forms, indefinite lengths, floats, tags, trailing bytes, wrong key order, depth and item counts beyond
-//! the limit. No input makes it allocate more than a small multiple of its own length.
+//! the limit. Nothing is set aside for elements that are not there; one that is there takes at most some 160 bytes of
+//! memory for each of its input, before a vector's spare room (a test holds the figure).
 
 use std::fmt;
 

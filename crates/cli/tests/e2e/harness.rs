@@ -7,11 +7,11 @@ mod service;
 mod store;
 mod world;
 
-pub(crate) use device::{Device, Refusal, Said, keyferry, keyferry_with};
+pub(crate) use device::{Device, Refusal, Said, keyferry};
 pub(crate) use peer::{RelyingParty, skip, workspace};
 pub(crate) use person::Person;
-pub(crate) use service::{Refused, Service, children, is_alive, signal};
-pub(crate) use store::{Tables, copy_folder};
+pub(crate) use service::{Service, children, is_alive, signal};
+pub(crate) use store::{StoredRow, Tables, copy_folder};
 pub(crate) use world::World;
 
 use base64::Engine as _;

@@ -4,7 +4,11 @@
 //! Reading order: [`harness`] (service, device, relying party, waiting), then a module per promise.
 //!
 //! Each test has its own folder and its own ports. Whatever is waited for is a condition with a generous limit.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets something else than it expects ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets something else than it expects ends"
+)]
 
 mod harness;
 

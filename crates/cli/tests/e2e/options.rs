@@ -107,7 +107,8 @@ fn options_that_a_browser_would_refuse_are_refused_with_the_same_exception() {
     for case in creations() {
         assert_refused(&laptop, "create", &case);
     }
-    for case in [raw("empty", b""), raw("not JSON", b"{"), raw("no challenge", b"{\"rpId\":\"example.org\"}")] {
+    for case in [raw("empty", b""), raw("not JSON", b"{"), raw("no challenge", b"{\"rpId\":\"example.org\"}")]
+    {
         assert_refused(&laptop, "get", &case);
     }
     for (what, site, rp_id) in [
@@ -236,7 +237,9 @@ fn origin_of_a_page_is_checked_before_anything_is_signed() {
     let laptop = Person::new(&world, &service, "ada").enrol("laptop");
     laptop.create(SITE, &creation("example.org", "ada")).done();
     let asserts = |laptop: &Device| laptop.audit().iter().filter(|e| e["kind"] == "assert").count();
-    for page in ["https://evil.com", "https://example.org.evil.com", "https://evilexample.org", "http://example.org"] {
+    for page in
+        ["https://evil.com", "https://example.org.evil.com", "https://evilexample.org", "http://example.org"]
+    {
         let refusal = laptop.get(page, &request("example.org")).refused("origin");
         assert_eq!(refusal.name.as_deref(), Some("SecurityError"), "{page}");
     }

@@ -28,11 +28,8 @@ fn register(rp: &mut RelyingParty, device: &Device, verification: &str) -> (Valu
 fn sign_in(rp: &mut RelyingParty, device: &Device, stored: &Value, allow: Option<&[&str]>) -> Value {
     let options = rp.request("preferred", allow);
     let verified = device.device_pin.is_some();
-    let said = if verified {
-        device.get_verified(&rp.origin, &options)
-    } else {
-        device.get(&rp.origin, &options)
-    };
+    let said =
+        if verified { device.get_verified(&rp.origin, &options) } else { device.get(&rp.origin, &options) };
     let assertion = said.done();
     let checked = rp.authenticate(&options, &assertion, stored, verified);
     assert_eq!(checked["verified"], true, "{checked}\n{assertion}");
@@ -174,7 +171,8 @@ fn excluded_credential_is_refused_on_every_device() {
     let [first, second] = &mut parties;
     let ids = laptop.passkey_ids();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    laptop.create(&first.origin, &first.creation("preferred", &ids)).refused("excluded");
+    let options = first.creation("preferred", &ids);
+    laptop.create(&first.origin, &options).refused("excluded");
     let (stored, _) = register(second, &laptop, "preferred");
     let options = first.creation("preferred", &[stored["id"].as_str().unwrap()]);
     laptop.create(&first.origin, &options).done();

@@ -33,7 +33,7 @@ enum Trouble {
     /// With a new handshake it may work.
     Session(String),
     /// After a while it may work.
-    Later(String),
+    Later(FlowError),
     /// It will not.
     Final(FlowError),
 }
@@ -143,8 +143,8 @@ impl Link {
 impl Trouble {
     fn told(self) -> FlowError {
         match self {
-            Trouble::Session(sentence) | Trouble::Later(sentence) => FlowError::fault(sentence),
-            Trouble::Final(error) => error,
+            Trouble::Session(sentence) => FlowError::fault(sentence),
+            Trouble::Later(error) | Trouble::Final(error) => error,
         }
     }
 }
@@ -153,7 +153,9 @@ impl From<GatewayError> for Trouble {
     fn from(error: GatewayError) -> Trouble {
         match error {
             GatewayError::SessionGone(_) => Trouble::Session(error.to_string()),
-            GatewayError::Unreachable(_) | GatewayError::Busy(_) => Trouble::Later(error.to_string()),
+            GatewayError::Unreachable(_) | GatewayError::Busy(_) | GatewayError::Limited(_) => {
+                Trouble::Later(error.into())
+            }
             GatewayError::Refused(_) | GatewayError::Fault(_) => Trouble::Final(error.into()),
         }
     }

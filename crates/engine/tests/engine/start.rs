@@ -5,7 +5,7 @@ use crate::host::{Host, NAME};
 use crate::platform::Seeded;
 use crate::world::{PASSWORD, World, settled, world};
 use keyferry_tlog::{Note, SignedCheckpoint, VerifierKey};
-use keyferry_wire::command::{Answer, Command};
+use keyferry_wire::command::{Answer, Command, RenameDevice};
 use keyferry_wire::door::*;
 use keyferry_wire::ledger::{Class, LEAF_LEN, Leaf};
 
@@ -87,23 +87,25 @@ fn what_was_written_before_a_restart_is_served_after_it() {
 
 #[test]
 fn the_boot_of_a_second_enclave_on_one_disk_fences_the_first() {
-    let (mut world, _) = settled();
+    let (mut world, mut ann) = settled();
+    let mut session = world.session();
     let tail = world.host.durable.logs[0].batch;
-    let fenced = std::mem::take(&mut world.host.engine);
+    let first = std::mem::take(&mut world.host.engine);
     world.restart();
-    assert_eq!(world.host.durable.logs[0].batch, tail + 1, "BOOT took the number that the first would use");
-    world.host.engine = fenced;
-    // The first enclave's next batch has that number too: the store's compare-and-swap refuses it.
-    let leftover = ToEnclave::Turn(Turn {
-        now_ms: world.host.now_ms,
-        committed: vec![BatchRef { shard: keyferry_wire::ShardId(0), number: tail + 1 }],
-        opens: Vec::new(),
-        work: Vec::new(),
-    });
-    match world.host.send(leftover) {
-        FromEnclave::Turned(turned) => assert!(turned.out.is_empty() && turned.batches.is_empty()),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(world.host.durable.logs[0].batch, tail + 1);
+    world.host.engine = first;
+    // The first enclave still writes, on rows that it knows, under a number that its rival's BOOT has taken: the
+    // store's compare-and-swap refuses the batch, and its answer waits for ever.
+    let log = &mut world.host.disk.logs[0];
+    log.batch = tail;
+    log.leaves.truncate(log.leaves.len() - 2);
+    let rename = RenameDevice { device: ann.id, label: "desk".to_owned() };
+    let id = ann.request_id();
+    let request = ann.request(&session, As::Member, id, &[Command::RenameDevice(rename)]);
+    let frame = session.seal(&request);
+    let (_, body) = world.host.submit(frame);
+    assert_eq!(body, None, "nothing is said before the batch is durable");
+    assert_eq!(world.host.flying.back().unwrap().number, tail + 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use keyferry_wire::command::*;
 use keyferry_wire::door::{Drop as Reason, FromEnclave, OutBody, Refresh, ToEnclave};
 use keyferry_wire::frame::{Reply, Request, RequestFrame};
 use keyferry_wire::refusal::{Code, Refusal};
-use keyferry_wire::{AttemptId, RequestId};
+use keyferry_wire::{AttemptId, RequestId, limits};
 use std::collections::BTreeSet;
 
 pub const PASSWORD: u8 = 1;
@@ -241,6 +241,9 @@ impl World {
 
     pub fn wait(&mut self, ms: u64) {
         self.host.now_ms += ms;
+        if ms > limits::EVIDENCE_LIFE_MS {
+            self.refresh();
+        }
     }
 }
 

@@ -363,3 +363,63 @@ fn the_cache_stays_within_its_bytes() {
     cache.weigh(&49, |()| 1000);
     assert!(cache.contains(&49) || cache.contains(&0));
 }
+
+/// Slow; `cargo test -p keyferry-server -- --ignored --nocapture large`. The bench has the figure of record (B8).
+#[test]
+#[ignore = "makes a store of 100,000 accounts"]
+fn a_large_store_opens_within_its_memory() {
+    use crate::store::SqliteStore;
+    use crate::testing::Edit;
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let start = resident();
+    let id = |n: u32| AccountId(state::row_hash(&n.to_be_bytes()));
+    {
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut scribe = crate::testing::Scribe::new(0);
+        for thousand in 0..100 {
+            let edit = |n| {
+                let mut vault = Map::new();
+                let rows: Vec<_> =
+                    (0..10).map(|id| crate::testing::passkey(id, 1, u64::from(id) + 1)).collect();
+                for row in &rows {
+                    set(&mut vault, state::vault_key(&row.id), state::vault_value(row));
+                }
+                let devices = vec![device_put(1, &[1; 400], Some([1; 32]))];
+                Edit {
+                    account: id(n),
+                    before: None,
+                    devices,
+                    passkeys: rows,
+                    vault_root: vault.root(),
+                    events: 1,
+                }
+            };
+            let edits = (thousand * 1000..(thousand + 1) * 1000).map(edit).collect();
+            let batch = scribe.batch(keyferry_wire::ledger::Class::Event, edits);
+            store.commit(None, &[batch]).unwrap();
+            store.checkpoint_if_due().unwrap();
+        }
+    }
+    let made = resident();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let reader = store.reader().unwrap();
+    reader.refresh().unwrap();
+    let began = std::time::Instant::now();
+    let files = Arc::new(DiskFiles::new(&folder.path().join("ledger")));
+    let mut desk = Desk::open(&reader, files, 1, CACHE_BYTES).unwrap();
+    println!(
+        "opened in {:?}; resident {start} MB at start, {made} made, {} open",
+        began.elapsed(),
+        resident()
+    );
+    for n in 0..100_000 {
+        desk.view(&reader, &id(n), &[device(1)], &[credential((n % 10) as u8)]).unwrap();
+    }
+    println!("resident {} MB after every account was used", resident());
+    assert!(resident() < 250);
+}

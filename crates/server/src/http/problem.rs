@@ -69,7 +69,9 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Dropped(reason) => dropped(reason),
             Failure::DiskFull => unavailable("the store's disk is full: free space on it, then try again"),
-            Failure::Store => unavailable("the store could not be written: nothing was kept, try again soon"),
+            Failure::Store => {
+                unavailable("the store could not be written: try again soon, nothing is done twice")
+            }
             Failure::Enclave => Problem::NOT_SERVING,
             Failure::Stopping => unavailable("the service is stopping"),
         }

@@ -65,7 +65,7 @@ impl Pump {
     }
 
     /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next.
-    fn gather(&mut self) -> Turn {
+    pub(super) fn gather(&mut self) -> Turn {
         let mut gathered = Gathered::default();
         let mut later = VecDeque::new();
         let work_max = match self.parts.commit {

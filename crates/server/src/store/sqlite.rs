@@ -49,8 +49,8 @@ pub enum OpenError {
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
-    /// WAL frames since the last checkpoint of the WAL.
-    commits_since_checkpoint: u32,
+    /// Pages in the write-ahead log, roughly.
+    logged_pages: usize,
     _lock: File,
 }
 
@@ -73,7 +73,7 @@ impl SqliteStore {
         let path = folder.join("keyferry.db");
         let connection = Connection::open(&path)?;
         schema::prepare_writer(&connection)?;
-        Ok(SqliteStore { connection, path, commits_since_checkpoint: 0, _lock: lock })
+        Ok(SqliteStore { connection, path, logged_pages: 0, _lock: lock })
     }
 
     /// A reader of this store.
@@ -86,10 +86,10 @@ impl SqliteStore {
     /// Moves the write-ahead log into the database if it has grown. Readers must have been refreshed just before,
     /// and again after, so that the log can start over.
     pub fn checkpoint_if_due(&mut self) -> Result<Checkpointed, rusqlite::Error> {
-        if self.commits_since_checkpoint < CHECKPOINT_COMMITS {
+        if self.logged_pages < LOGGED_PAGES_MAX {
             return Ok(Checkpointed::NotDue);
         }
-        self.commits_since_checkpoint = 0;
+        self.logged_pages = 0;
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(Checkpointed::Done)
     }
@@ -106,8 +106,9 @@ impl SqliteStore {
     }
 }
 
-/// Commits between two attempts to move the write-ahead log: at one per batch of 64 this is some megabytes.
-const CHECKPOINT_COMMITS: u32 = 64;
+/// Pages of 4 KB after which the write-ahead log is moved: few enough that a start after a crash reads them in
+/// milliseconds, many enough that a page which changes often is moved once for many changes.
+const LOGGED_PAGES_MAX: usize = 4000;
 
 /// Whether the write-ahead log was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +138,15 @@ impl SqliteReader {
 
 impl Store for SqliteStore {
     fn commit(&mut self, service: Option<&ServiceRow>, batches: &[Batch]) -> Result<(), CommitError> {
-        let done = write::commit(&mut self.connection, service, batches);
-        self.commits_since_checkpoint = self.commits_since_checkpoint.saturating_add(1);
-        done
+        self.logged_pages += batches.iter().map(pages_of).sum::<usize>();
+        write::commit(&mut self.connection, service, batches)
     }
+}
+
+/// Pages that a batch writes, roughly: its own row, and for an account its row, its index, and each row that changed.
+fn pages_of(batch: &Batch) -> usize {
+    let accounts = batch.accounts.iter().map(|put| 2 + put.devices.len() + 2 * put.passkeys.len());
+    4 + batch.leaves.len() / 4096 + accounts.sum::<usize>()
 }
 
 /// Both kinds of connection read alike.

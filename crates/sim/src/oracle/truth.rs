@@ -62,13 +62,13 @@ pub struct Truth {
     pub locked: bool,
     /// Its passkeys.
     pub passkeys: BTreeMap<CredentialId, KeyTruth>,
-    /// Labels of devices as last acknowledged.
     sent: BTreeMap<RequestId, Sent>,
     operations: BTreeMap<[u8; 16], Sent>,
     done: BTreeSet<([u8; 16], u8)>,
     /// Evaluations since the last right entry, by generation.
     guesses: BTreeMap<u32, BTreeSet<Guess>>,
-    attempts: BTreeSet<[u8; 16]>,
+    /// Generation that each attempt tries.
+    begun: BTreeMap<[u8; 16], u32>,
 }
 
 impl Truth {
@@ -79,10 +79,14 @@ impl Truth {
             self.operations.insert(operation(&id, &sent), sent.clone());
         }
         for command in &call.commands {
-            if let Command::DeletePasskey(delete) = command
-                && let Some(key) = self.passkeys.get_mut(&delete.id)
-            {
-                key.delete_sent = true;
+            match command {
+                Command::DeletePasskey(delete) => {
+                    if let Some(key) = self.passkeys.get_mut(&delete.id) {
+                        key.delete_sent = true;
+                    }
+                }
+                Command::Begin(begin) => drop(self.begun.insert(begin.attempt.0, begin.generation)),
+                _ => {}
             }
         }
         self.sent.insert(call.id, sent);
@@ -120,7 +124,6 @@ impl Truth {
             return breach(law::ONCE, format!("{:?} stands in the ledger twice, again at entry {}", event.kind, event.seq));
         }
         match (event.kind, event.outcome) {
-            (Kind::Attempt, _) => drop(self.attempts.insert(event.operation)),
             (Kind::Result, Outcome::Done) => {
                 let right = self.pins.get(&event.generation);
                 ensure(right.is_some() && right == sent.typed.as_ref(), law::TRUTH, || {
@@ -156,10 +159,10 @@ impl Truth {
         self.check_event(from, command, answer)?;
         match (command, answer) {
             (Command::Begin(begin), Answer::Evaluated(_)) => self.evaluated(from, begin, stats),
-            (Command::Finish(_), Answer::PinRight) => {
-                // Locking destroys the keys: a right PIN is of no use afterwards.
-                let right = from.typed.as_deref() == self.pin() || self.pins.values().any(|pin| from.typed.as_ref() == Some(pin));
-                ensure(right, law::TRUTH, || "a wrong PIN is called right".to_owned())
+            (Command::Finish(finish), Answer::Refused(refusal)) if refusal.code == Code::PinWrong => {
+                let generation = self.begun.get(&finish.attempt.0).copied().unwrap_or_default();
+                let right = from.typed.is_some() && self.pins.get(&generation) == from.typed.as_ref();
+                ensure(!right, law::TRUTH, || format!("the right PIN {generation} is called wrong"))
             }
             (Command::CreatePasskey(create), Answer::Created(created)) => self.created(&create.rp_id, created),
             (Command::Assert(assert), Answer::Asserted(asserted)) => self.asserted(assert, asserted, stats),
@@ -218,11 +221,6 @@ impl Truth {
         ensure(bound && verify_p256(&key.public, &message, &asserted.signature), law::SIGNS, || {
             format!("{:?} for {}", assert.id, key.rp_id)
         })
-    }
-
-    /// A try with the right PIN that ended as a wrong one.
-    pub fn refused_right_pin(&self, typed: Option<&str>, generation: u32, code: Code) -> bool {
-        code == Code::PinWrong && typed.is_some() && self.pins.get(&generation).map(String::as_str) == typed
     }
 }
 

@@ -4,7 +4,7 @@ use crate::item::{head, hex};
 use crate::table::cases;
 use keyferry_wire::cbor::{Bytes, DecodeError, Fault, Limits, Reader};
 use keyferry_wire::command::{Answer, Command};
-use keyferry_wire::door::{BatchRef, Turn};
+use keyferry_wire::door::{BatchRef, Turn, Work};
 use keyferry_wire::{ShardId, Wire};
 
 fn nested(depth: usize) -> Vec<u8> {
@@ -112,4 +112,17 @@ fn a_turn_of_a_whole_batch_needs_the_limits_of_the_door() {
     assert_eq!(Turn::from_bytes_within(&bytes, Limits::DOOR).as_ref(), Ok(&turn));
     let error = Turn::from_bytes(&bytes).unwrap_err();
     assert_eq!(error.to_string(), "committed has too many elements");
+}
+
+#[test]
+fn an_element_takes_at_most_some_160_bytes_of_memory_for_each_of_its_input() {
+    let times = |memory: usize, bytes: Vec<u8>| memory / bytes.len();
+    let work = Work { ticket: 0, frame: None, view: None };
+    for (what, factor) in [
+        ("Work", times(size_of::<Work>(), work.to_bytes())),
+        ("Command", times(size_of::<Command>(), Command::ListDevices.to_bytes())),
+        ("Answer", times(size_of::<Answer>(), Answer::PinRight.to_bytes())),
+    ] {
+        assert!(factor <= 160, "{what}: {factor}");
+    }
 }

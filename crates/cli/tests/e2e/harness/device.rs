@@ -157,7 +157,8 @@ impl Said {
     #[track_caller]
     pub(crate) fn done(&self) -> Value {
         assert_eq!(self.status, Some(0), "expected to be done: {self}");
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("not one JSON document: {error}: {self}"))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("not one JSON document: {error}: {self}"))
     }
 
     /// It was refused for this reason.

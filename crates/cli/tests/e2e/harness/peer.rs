@@ -40,7 +40,10 @@ impl RelyingParty {
 
     /// Both, each with an id of its own; `None` after the skip was noted.
     pub(crate) fn both() -> Option<[RelyingParty; 2]> {
-        match (RelyingParty::simple_webauthn("shop.example.org"), RelyingParty::py_webauthn("bank.example.com")) {
+        match (
+            RelyingParty::simple_webauthn("shop.example.org"),
+            RelyingParty::py_webauthn("bank.example.com"),
+        ) {
             (Some(node), Some(python)) => Some([node, python]),
             (None, _) => skip("no SimpleWebAuthn: run `cargo xtask setup`"),
             (_, None) => skip("no py_webauthn: run `cargo xtask setup`"),
@@ -82,7 +85,12 @@ impl RelyingParty {
 
     /// What the library makes of a new credential: what a relying party stores, or an error.
     #[track_caller]
-    pub(crate) fn register(&mut self, options: &Value, response: &Value, require_verification: bool) -> Value {
+    pub(crate) fn register(
+        &mut self,
+        options: &Value,
+        response: &Value,
+        require_verification: bool,
+    ) -> Value {
         let about = json!({
             "response": response, "challenge": options["challenge"],
             "require_user_verification": require_verification,
@@ -126,7 +134,8 @@ pub(crate) fn skip<T>(reason: &str) -> Option<T> {
     print!("{line}");
     if let Some(path) = std::env::var_os("KEYFERRY_SKIPS") {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("a skip that is not counted would pass");
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("a skip that is not counted would pass");
     }
     None
 }

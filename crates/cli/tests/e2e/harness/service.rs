@@ -68,7 +68,8 @@ impl Service {
     /// Starts again on the same folder and address, after it was stopped or killed.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.try_start_again().unwrap_or_else(|refused| panic!("the service did not start again: {refused:?}"));
+        self.try_start_again()
+            .unwrap_or_else(|refused| panic!("the service did not start again: {refused:?}"));
     }
 
     /// The same, for a folder that somebody has been at.

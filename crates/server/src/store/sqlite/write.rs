@@ -28,11 +28,11 @@ pub(super) fn commit(
 fn check(transaction: &Transaction<'_>, batches: &[Batch]) -> Result<(), CommitError> {
     let mut newest = BTreeMap::new();
     for batch in batches {
-        if !newest.contains_key(&batch.shard) {
-            newest.insert(batch.shard, newest_state(transaction, batch.shard).map_err(refusal)?);
-        }
-        let entry = newest.entry(batch.shard).or_default();
-        *entry = follow(*entry, batch)?;
+        let before = match newest.get(&batch.shard) {
+            Some(before) => *before,
+            None => newest_state(transaction, batch.shard).map_err(refusal)?,
+        };
+        newest.insert(batch.shard, follow(before, batch)?);
     }
     Ok(())
 }

@@ -1,0 +1,109 @@
+//! The least HTTP/1.1 client that is one: a connection that is kept, a request, an answer with its length. The load
+//! generator must cost less than what it measures.
+
+use crate::Fallible;
+use crate::carrier::Carrier;
+use keyferry_wire::Wire;
+use keyferry_wire::evidence::Evidence;
+use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// One connection to a gateway.
+pub(crate) struct Http {
+    stream: TcpStream,
+    out: Vec<u8>,
+    input: Vec<u8>,
+}
+
+/// Longer than the gateway's own patience.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Far above what a reply has.
+const ANSWER_MAX: usize = 1 << 20;
+
+impl Http {
+    pub(crate) fn connect(address: SocketAddr) -> Fallible<Http> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        Ok(Http { stream, out: Vec::new(), input: Vec::new() })
+    }
+
+    /// The body of a 200.
+    pub(crate) fn get(&mut self, path: &str) -> Fallible<Vec<u8>> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), &[])
+    }
+
+    fn post(&mut self, path: &str, body: &[u8]) -> Fallible<Vec<u8>> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/cbor\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.ask(&head, body)
+    }
+
+    fn ask(&mut self, head: &str, body: &[u8]) -> Fallible<Vec<u8>> {
+        self.out.clear();
+        self.out.extend_from_slice(head.as_bytes());
+        self.out.extend_from_slice(body);
+        self.stream.write_all(&self.out)?;
+        self.answer(head)
+    }
+
+    fn answer(&mut self, asked: &str) -> Fallible<Vec<u8>> {
+        self.input.clear();
+        let mut piece = [0; 8192];
+        loop {
+            if let Some((status, start, len)) = parsed(&self.input)? {
+                let Some(body) = self.input.get(start..start + len) else {
+                    self.more(&mut piece)?;
+                    continue;
+                };
+                if status != 200 {
+                    let asked = asked.lines().next().unwrap_or_default();
+                    return Err(format!("{asked}: {status} {}", String::from_utf8_lossy(body)).into());
+                }
+                return Ok(body.to_vec());
+            }
+            self.more(&mut piece)?;
+        }
+    }
+
+    fn more(&mut self, piece: &mut [u8]) -> Fallible<()> {
+        let count = self.stream.read(piece)?;
+        if count == 0 || self.input.len() > ANSWER_MAX {
+            return Err("the gateway broke off its answer".into());
+        }
+        self.input.extend(piece.get(..count).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Status, start and length of the body, once the head is complete.
+fn parsed(input: &[u8]) -> Fallible<Option<(u16, usize, usize)>> {
+    let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(input.get(..end).unwrap_or_default())?;
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or("no HTTP status")?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
+    });
+    Ok(Some((status, end + 4, length.transpose()?.unwrap_or(0))))
+}
+
+impl Carrier for Http {
+    fn evidence(&mut self) -> Fallible<Evidence> {
+        Ok(Evidence::from_bytes(&self.get("/v1/evidence")?)?)
+    }
+
+    fn open(&mut self, open: &SessionOpen) -> Fallible<SessionOpened> {
+        Ok(SessionOpened::from_bytes(&self.post("/v1/sessions", &open.to_bytes())?)?)
+    }
+
+    fn request(&mut self, frame: RequestFrame) -> Fallible<ReplyFrame> {
+        Ok(ReplyFrame::from_bytes(&self.post("/v1/requests", &frame.to_bytes())?)?)
+    }
+}

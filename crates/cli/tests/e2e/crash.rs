@@ -1,0 +1,286 @@
+//! Processes die at any moment. What was acknowledged is there afterwards, and what was counted stays counted.
+
+use crate::harness::{
+    Device, Person, Service, World, assert_signed_by, creation, origin, request_for, until,
+};
+use crate::pin::is_counted_attempt;
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const KILLS: usize = 30;
+const SEED: u64 = 0x6b65_7966_6572_7279;
+/// Below the limit of assertions in a minute, with room for the check at the end.
+const GETS_MAX: usize = 40;
+const CREATES_MAX: usize = 25;
+/// Far above what a restart takes; the figures are printed.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a device was told is done.
+struct Acknowledged {
+    device: Device,
+    label: String,
+    rp_id: String,
+    created: Vec<Value>,
+    asserted: usize,
+    /// Commands that a crash answered.
+    faults: usize,
+}
+
+/// xorshift64*: the same kills in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
+    }
+}
+
+/// Creates and signs in, over and over, until told to stop.
+fn load(device: Device, label: String, stop: &AtomicBool) -> Acknowledged {
+    let rp_id = format!("{label}.example.org");
+    let mut done = Acknowledged { device, label, rp_id, created: Vec::new(), asserted: 0, faults: 0 };
+    let site = origin(&done.rp_id);
+    while !stop.load(Ordering::Relaxed) {
+        if done.created.len() < CREATES_MAX && done.created.len() * GETS_MAX <= done.asserted * CREATES_MAX {
+            let said = done.device.create(&site, &creation(&done.rp_id, "user"));
+            match said.status {
+                Some(0) => done.created.push(said.done()),
+                _ => {
+                    // Nothing but "out of reach" may come of a crash.
+                    said.fault();
+                    done.faults += 1;
+                }
+            }
+        } else if done.asserted < GETS_MAX {
+            let created = &done.created[done.asserted % done.created.len()];
+            let options = request_for(&done.rp_id, &[created["id"].as_str().unwrap()]);
+            let said = done.device.get(&site, &options);
+            match said.status {
+                Some(0) => {
+                    assert_signed_by(created, &said.done(), &options);
+                    done.asserted += 1;
+                }
+                _ => {
+                    said.fault();
+                    done.faults += 1;
+                }
+            }
+        } else if done.device.run(&["passkey", "list"]).status != Some(0) {
+            done.faults += 1;
+        }
+    }
+    done
+}
+
+/// Guesses the PIN until it is locked; the numbers of tries that it was told are left.
+fn guess(world: &World, person: &Person, stop: &AtomicBool) -> Vec<u64> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let home = person.device("thief");
+    let mut told = Vec::new();
+    while !stop.load(Ordering::Relaxed) && told.last() != Some(&0) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let pin = world.file(&format!("crash-{number}.pin"), format!("crash-{number}-guess"));
+        let said = person.try_join("thief", &home, &pin);
+        if said.status == Some(3) {
+            let refusal = said.refusal();
+            assert!(matches!(refusal.error.as_str(), "pin_wrong" | "pin_locked"), "{said}");
+            told.push(refusal.left.unwrap());
+        } else {
+            said.fault();
+        }
+    }
+    told
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_over_thirty_kills() {
+    let world = World::new();
+    let mut service = world.service();
+    let people = ["ada", "eve"].map(|name| Person::new(&world, &service, name));
+    let mut devices = Vec::new();
+    for person in &people {
+        devices.push((person.enrol("laptop"), format!("{}-laptop", person.name)));
+        devices.push((person.join("phone"), format!("{}-phone", person.name)));
+    }
+    let stop = AtomicBool::new(false);
+    let mut starts = Vec::new();
+    let mut returns = Vec::new();
+    let (done, told) = std::thread::scope(|scope| {
+        let stop = &stop;
+        // Whatever ends this scope early must end the load too, or it would never end.
+        let guard = StopOnDrop(stop);
+        let loads: Vec<_> =
+            devices.drain(..).map(|(device, label)| scope.spawn(|| load(device, label, stop))).collect();
+        let thief = scope.spawn(|| guess(&world, &people[0], stop));
+        kill_often(&mut service, &mut starts, &mut returns);
+        drop(guard);
+        let done: Vec<_> = loads.into_iter().map(|load| load.join().unwrap()).collect();
+        (done, thief.join().unwrap())
+    });
+    for acknowledged in &done {
+        println!(
+            "{}: {} created, {} signed, {} answered by a crash",
+            acknowledged.label,
+            acknowledged.created.len(),
+            acknowledged.asserted,
+            acknowledged.faults
+        );
+        assert!(acknowledged.created.len() > 2 && acknowledged.asserted > 2, "there was no load");
+    }
+    println!("service ready again after a kill: {}", figures(&starts));
+    println!("first answer after the enclave's kill, command included: {}", figures(&returns));
+    println!("tries that the thief was told are left: {told:?}");
+    // Once more from the disk alone.
+    service.kill();
+    service.start_again();
+    for (number, person) in people.iter().enumerate() {
+        assert_kept(&done[number * 2..number * 2 + 2], &person.name);
+    }
+    assert_guesses_counted(&told, &done[0].device);
+    let slowest = starts.iter().chain(&returns).max().unwrap();
+    assert!(*slowest < BACK_WITHIN, "{slowest:?}");
+    assert_eq!(service.metric("keyferry_store_refused_total"), 0);
+}
+
+fn kill_often(service: &mut Service, starts: &mut Vec<Duration>, returns: &mut Vec<Duration>) {
+    let mut dice = Dice(SEED);
+    for _ in 0..KILLS {
+        // The one place where time itself is what is tested: a kill at any moment of the work.
+        std::thread::sleep(Duration::from_millis(dice.below(900)));
+        if dice.below(2) == 0 {
+            let enclave = service.enclave_pid();
+            service.kill();
+            service.start_again();
+            starts.push(service.took);
+            until("the end of the old enclave", || (!crate::harness::is_alive(enclave)).then_some(()));
+        } else {
+            let before = service.enclave_pid();
+            let killed = Instant::now();
+            crate::harness::signal(before, "KILL");
+            until("a new enclave", || {
+                let healthy = ureq::get(format!("{}/v1/evidence", service.url)).call().is_ok();
+                (healthy && service.enclave_pid() != before).then_some(())
+            });
+            returns.push(killed.elapsed());
+        }
+    }
+}
+
+/// All that two devices of an account were told is there, for both of them.
+fn assert_kept(done: &[Acknowledged], name: &str) {
+    let lists: Vec<_> = done.iter().map(|acknowledged| acknowledged.device.passkey_ids()).collect();
+    let audits: Vec<_> = done.iter().map(|acknowledged| acknowledged.device.audit()).collect();
+    assert_eq!(audits[0], audits[1]);
+    for (at, acknowledged) in done.iter().enumerate() {
+        let count = |kind: &str, rp_id: &str| {
+            let about = |entry: &&Value| entry["kind"] == kind && entry["rp_id"] == rp_id;
+            audits[0].iter().filter(about).filter(|entry| entry["outcome"] == "done").count()
+        };
+        let rp_id = acknowledged.rp_id.as_str();
+        assert!(count("create-passkey", rp_id) >= acknowledged.created.len(), "{name}: {rp_id}");
+        assert!(count("assert", rp_id) >= acknowledged.asserted, "{name}: {rp_id}");
+        // What was not acknowledged may be there; what was is.
+        let other = &done[1 - at].device;
+        for created in &acknowledged.created {
+            let id = created["id"].as_str().unwrap();
+            assert!(lists.iter().all(|list| list.iter().any(|other| other == id)), "{name}: {id} is lost");
+            // The other device signs with it: what is stored is whole.
+            let options = request_for(rp_id, &[id]);
+            let assertion = other.get(&origin(rp_id), &options).done();
+            assert_signed_by(created, &assertion, &options);
+        }
+    }
+}
+
+fn assert_guesses_counted(told: &[u64], member: &Device) {
+    let falling = told.windows(2).all(|pair| pair[1] < pair[0]);
+    assert!(falling, "a try was given back: {told:?}");
+    let counted = member.audit().iter().filter(|entry| is_counted_attempt(entry)).count();
+    // A try whose answer a crash swallowed counts all the same.
+    let joined = 1; // The phone, with the right PIN.
+    let answered = told.iter().filter(|left| **left > 0).count();
+    assert!((answered..=10).contains(&(counted - joined)), "{counted} tries in the ledger, told {told:?}");
+}
+
+fn figures(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort();
+    match (times.first(), times.last()) {
+        (Some(least), Some(most)) => {
+            format!("{} times, {least:.0?} to {most:.0?}, median {:.0?}", times.len(), times[times.len() / 2])
+        }
+        _ => "never".to_owned(),
+    }
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A device that dies in the middle of a join or an enrolment goes on where it was.
+#[test]
+fn device_killed_while_it_registers_registers_all_the_same() {
+    use std::process::{Command, Stdio};
+    let world = World::new();
+    let service = world.service();
+    let ada = Person::new(&world, &service, "ada");
+    let mut dice = Dice(SEED);
+    for command in ["enrol", "join"] {
+        let device = ada.device(command);
+        let mut kills = 0;
+        let took = Instant::now();
+        // How long an undisturbed one takes is not known, so the kills come later and later until one comes too late.
+        loop {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_keyferry"))
+                .args([
+                    "device",
+                    command,
+                    "--accept-evidence",
+                    "sim",
+                    "--server",
+                    &service.url,
+                    "--name",
+                    "ada",
+                ])
+                .args(["--label", command, "--home".as_ref() as &str, device.home.to_str().unwrap()])
+                .args([
+                    "--password-file",
+                    ada.password.to_str().unwrap(),
+                    "--pin-file",
+                    ada.pin.to_str().unwrap(),
+                ])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(150 * kills + dice.below(150)));
+            let ended = child.try_wait().unwrap();
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            if let Some(status) = ended {
+                assert!(matches!(status.code(), Some(0 | 3)), "{status:?}");
+                break;
+            }
+            assert!(status.code().is_none() && took.elapsed() < Duration::from_secs(100));
+            kills += 1;
+        }
+        println!("{command}: {kills} kills");
+        // Done, or done already.
+        let said = ada.register(command, command, &device, &ada.pin);
+        assert!(matches!(said.status, Some(0 | 3)), "{said}");
+        if said.status == Some(3) {
+            said.refused("exists");
+        }
+        device.create("https://example.org", &creation("example.org", "ada")).done();
+    }
+    let devices = ada.device("enrol").run(&["device", "list"]).done();
+    assert_eq!(devices["devices"].as_array().unwrap().len(), 2, "{devices}");
+}
