@@ -53,7 +53,7 @@ def verify_registration(ask):
         "user_verified": info.user_verified,
         "device_type": DEVICE_TYPES[info.credential_device_type.value],
         "backed_up": info.credential_backed_up,
-        "format": info.fmt.value,
+        "format": str(getattr(info.fmt, "value", info.fmt)),
         "aaguid": info.aaguid,
     }
 

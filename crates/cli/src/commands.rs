@@ -9,6 +9,7 @@ use crate::table;
 use keyferry_client::flow::FlowError;
 use keyferry_client::webauthn::ClientDataForm;
 use keyferry_device::agent::NewHome;
+use keyferry_device::documents::Standing;
 use keyferry_device::{Agent, Options, Password, Pin as PinText};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,18 +39,18 @@ pub(crate) fn run(command: Command, json: bool) -> Result<(), Failure> {
         Command::Sync(home) => {
             let done = open(&home)?.sync()?;
             let text = format!("{} rows changed; up to date and verified at {}", done.changed, done.cursor);
-            document(&done, text)?
+            document(&done, &done.standing, text)?
         }
         Command::Pin(pin) => pin_command(pin)?,
         Command::Audit(home) => {
             let done = open(&home)?.audit()?;
             let text = table::audit(&done);
-            document(&done, text)?
+            document(&done, &done.standing, text)?
         }
         Command::Attest(Attest::Show(home)) => {
             let shown = open(&home)?.attest_show()?;
             let text = table::evidence(&shown);
-            document(&shown, text)?
+            document(&shown, &shown.standing, text)?
         }
         Command::Try(_) | Command::Up(_) | Command::Help(_) | Command::EnclaveStandIn => {
             return Err(Failure::Usage("this is a role, not a user command".to_owned()));
@@ -58,9 +59,18 @@ pub(crate) fn run(command: Command, json: bool) -> Result<(), Failure> {
     document.print(json)
 }
 
-fn document(value: &impl Serialize, text: String) -> Result<Document, Failure> {
+/// A document and its text, which says, too, what it rests on.
+fn document(value: &impl Serialize, standing: &Standing, mut text: String) -> Result<Document, Failure> {
     let json = serde_json::to_value(value).map_err(|error| Failure::Fault(error.to_string()))?;
+    text.push_str(&table::standing(standing));
     Ok(Document { json, text })
+}
+
+/// The document of a change that has no answer of its own.
+fn done(standing: &Standing, mut json: Value, text: String) -> Result<Document, Failure> {
+    json["unpinned"] = json!(standing.unpinned);
+    json["stand_ins"] = json!(standing.stand_ins);
+    document(&json, standing, text)
 }
 
 fn agent_options(ca: &Ca, evidence: Option<Evidence>) -> Options {
@@ -98,7 +108,7 @@ fn create_account(server: &Server, identity: &Identity, evidence: Evidence) -> R
     let created = Agent::create_account(&server.server, &identity.name, password, &options)?;
     let text =
         format!("account {} created; enrol its first device with \"keyferry device enrol\"", identity.name);
-    document(&created, text)
+    document(&created, &created.standing, text)
 }
 
 fn device_command(command: Device) -> Result<Document, Failure> {
@@ -106,7 +116,7 @@ fn device_command(command: Device) -> Result<Document, Failure> {
         Device::Enrol(register) => {
             let (mut agent, password, pin, label) = registration(register)?;
             let admitted = agent.enrol(password, pin, label.as_deref())?;
-            document(&admitted, format!("this device is the account's first member: {}", admitted.device))
+            document(&admitted, &admitted.standing, format!("this device is the account's first member: {}", admitted.device))
         }
         Device::Join(register) => {
             let (mut agent, password, pin, label) = registration(register)?;
@@ -116,21 +126,19 @@ fn device_command(command: Device) -> Result<Document, Failure> {
                 admitted.device,
                 table::devices(&admitted.members)
             );
-            document(&admitted, text)
+            document(&admitted, &admitted.standing, text)
         }
         Device::List(home) => {
             let list = open(&home)?.devices()?;
             let text = table::devices(&list.devices);
-            document(&list, text)
+            document(&list, &list.standing, text)
         }
         Device::Rename { home, device, label } => {
             let mut agent = open(&home)?;
             let device = device.map_or_else(|| own_device(&mut agent), Ok)?;
             agent.rename_device(&device, &label)?;
-            Ok(Document {
-                json: json!({"device": device, "label": label}),
-                text: format!("{device} is called {label} from now on"),
-            })
+            let text = format!("{device} is called {label} from now on");
+            done(&agent.standing(), json!({"device": device, "label": label}), text)
         }
     }
 }
@@ -161,32 +169,31 @@ fn passkey_command(command: Passkey, json: bool) -> Result<(), Failure> {
     let document = match command {
         Passkey::Create(ceremony) => {
             let (mut agent, options) = ceremony_inputs(&ceremony)?;
-            credential(&agent.passkey_create(options.as_bytes(), &ceremony.origin)?)?
+            let made = agent.passkey_create(options.as_bytes(), &ceremony.origin)?;
+            credential(&made, &agent.standing())?
         }
         Passkey::Get(ceremony) => {
             let (mut agent, options) = ceremony_inputs(&ceremony)?;
-            credential(&agent.passkey_get(options.as_bytes(), &ceremony.origin)?)?
+            let made = agent.passkey_get(options.as_bytes(), &ceremony.origin)?;
+            credential(&made, &agent.standing())?
         }
         Passkey::List(home) => {
             let list = open(&home)?.list()?;
             let text = table::passkeys(&list);
-            document(&list, text)?
+            document(&list, &list.standing, text)?
         }
         Passkey::Rename { passkey, user_name, display_name } => {
             let display_name = display_name.unwrap_or_else(|| user_name.clone());
             let mut agent = open(&passkey.home)?;
             agent.rename(&passkey.id, Some(user_name.clone()), Some(display_name))?;
-            Document {
-                json: json!({"id": passkey.id, "user_name": user_name}),
-                text: format!("{} is shown as {user_name} from now on", passkey.id),
-            }
+            let text = format!("{} is shown as {user_name} from now on", passkey.id);
+            done(&agent.standing(), json!({"id": passkey.id, "user_name": user_name}), text)?
         }
         Passkey::Delete(passkey) => {
-            open(&passkey.home)?.delete(&passkey.id)?;
-            Document {
-                json: json!({"id": passkey.id, "deleted": true}),
-                text: format!("{} is deleted on all devices; remove it at the site, too", passkey.id),
-            }
+            let mut agent = open(&passkey.home)?;
+            agent.delete(&passkey.id)?;
+            let text = format!("{} is deleted on all devices; remove it at the site, too", passkey.id);
+            done(&agent.standing(), json!({"id": passkey.id, "deleted": true}), text)?
         }
     };
     document.print(json)
@@ -198,9 +205,11 @@ fn ceremony_inputs(ceremony: &Ceremony) -> Result<(Agent, String), Failure> {
     Ok((agent, options(ceremony.options.as_deref())?))
 }
 
-fn credential(value: &impl Serialize) -> Result<Document, Failure> {
+/// A credential has the standard's shape and no room for more: what it rests on is said on stderr.
+fn credential(value: &impl Serialize, standing: &Standing) -> Result<Document, Failure> {
     let json: Value = serde_json::to_value(value).map_err(|error| Failure::Fault(error.to_string()))?;
     let text = json.to_string();
+    eprintln!("{}", table::standing(standing).trim_start());
     Ok(Document { json, text })
 }
 
@@ -214,7 +223,7 @@ fn pin_command(command: Pin) -> Result<Document, Failure> {
             } else {
                 format!("{} tries are left", state.left)
             };
-            document(&state, text)
+            document(&state, &state.standing, text)
         }
         Pin::Change { home, pin_file, new_pin_file, device_pin_file } => {
             let old = optional_secret(pin_file.as_deref(), PIN)?;
@@ -222,7 +231,7 @@ fn pin_command(command: Pin) -> Result<Document, Failure> {
             let mut agent = open_verified(&home, device_pin_file.as_deref(), ClientDataForm::default())?;
             let old = old.map(|pin| PinText::new(pin.as_str()));
             let changed = agent.pin_change(old, PinText::new(new.as_str()))?;
-            document(&changed, format!("the new PIN is in force (generation {})", changed.generation))
+            document(&changed, &changed.standing, format!("the new PIN is in force (generation {})", changed.generation))
         }
     }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod help;
 mod input;
 mod output;
+mod platform;
 mod story;
 mod table;
 mod token;

@@ -1,6 +1,6 @@
 //! Documents as people read them in a terminal.
 
-use keyferry_device::documents::{Attested, AuditDone, Device, PasskeyList};
+use keyferry_device::documents::{Attested, AuditDone, Device, PasskeyList, Standing};
 
 /// Columns as wide as their widest cell, two spaces apart.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
@@ -78,14 +78,19 @@ pub(crate) fn audit(done: &AuditDone) -> String {
 }
 
 pub(crate) fn evidence(shown: &Attested) -> String {
-    let mut text = format!(
+    format!(
         "kind          {}\nmeasurement   {}\ndeployment    {}\nanchor level  {}\ncustody level {}",
         shown.kind, shown.measurement, shown.deployment, shown.anchor_level, shown.custody_level
-    );
-    if shown.stand_in {
-        text.push_str("\nthis evidence is a stand-in: no hardware vouches for the enclave");
+    )
+}
+
+/// What every output says of what it rests on.
+pub(crate) fn standing(standing: &Standing) -> String {
+    let mut text = String::new();
+    for stand_in in &standing.stand_ins {
+        text.push_str(&format!("\nstand-in: {stand_in} (no hardware vouches for the enclave; trusted by name)"));
     }
-    if shown.unpinned {
+    if standing.unpinned {
         text.push_str("\nunpinned: the log's key was believed at first use");
     }
     text

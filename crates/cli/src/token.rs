@@ -2,6 +2,7 @@
 //! seam of the key broker and sends the same release message: sealed to the enclave whose evidence it appraised, for
 //! one challenge. Whoever reads the file has the root key, and a production policy refuses it.
 
+use crate::platform;
 use keyferry_client::evidence::{self, Trust};
 use keyferry_crypto::hpke;
 use keyferry_crypto::label::Label;
@@ -54,12 +55,10 @@ impl SoftwareToken {
 }
 
 fn write_private(file: &Path, key: &RootKey) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let temporary = file.with_extension("new");
-    let mut out =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut out = platform::create_private(&temporary)?;
     out.write_all(HEADER.as_bytes())?;
     out.write_all(key.expose())?;
     out.sync_all()?;

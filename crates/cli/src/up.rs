@@ -64,8 +64,9 @@ pub(crate) fn start(plan: Plan) -> Result<Service, Failure> {
         SoftwareToken::open_or_make(&plan.data.join("token"), known.is_some()).map_err(Failure::Fault)?;
     let (name, shards) = settle(&plan, known)?;
     let (enclave, role) = enclave_command(plan.enclave)?;
-    let mut stand_ins = vec!["evidence: sim".to_owned(), "root key: software token".to_owned()];
+    let mut stand_ins = vec!["evidence sim".to_owned(), "software token".to_owned()];
     stand_ins.extend(role);
+    stand_ins.sort();
     let mut config = Config::new(plan.data, plan.listen, name);
     config.tls = plan.tls;
     config.shards = shards;
@@ -130,7 +131,7 @@ fn enclave_command(named: Option<PathBuf>) -> Result<(EnclaveCommand, Option<Str
     if beside.is_file() {
         return Ok((EnclaveCommand { program: beside, args: Vec::new() }, None));
     }
-    let role = "enclave: a role of the keyferry program".to_owned();
+    let role = "enclave as a role of the keyferry program".to_owned();
     Ok((EnclaveCommand { program: own, args: vec!["enclave-stand-in".into()] }, Some(role)))
 }
 

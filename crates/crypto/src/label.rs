@@ -93,6 +93,8 @@ labels! {
     DeviceBox = "device-box",
     /// AAGUID of a deployment and mode.
     Aaguid = "aaguid",
+    /// What a client's resumable flow draws from its seed.
+    FlowSeed = "flow-seed",
     /// Identity of an operation.
     Op = "op",
     /// Device id from its keys.

@@ -7,7 +7,7 @@ mod link;
 mod passkeys;
 mod reading;
 
-use crate::documents::{AccountCreated, Attested, Device, DeviceAdmitted, DeviceList, PinChanged, PinState};
+use crate::documents::{AccountCreated, Attested, Device, DeviceAdmitted, DeviceList, PinChanged, PinState, Standing};
 use crate::folder::Folder;
 use crate::http::Gateway;
 use crate::keystore::Keystore;
@@ -117,7 +117,7 @@ impl Agent {
         let mut flow = CreateAccount::new(Credentials { password, costs: options.costs });
         let account =
             drive(&mut flow, &mut home, random, |home, random, call| link.carry(home, random, call))?;
-        Ok(AccountCreated::new(account, !home.trust.is_pinned()))
+        Ok(AccountCreated::new(account, Standing::of(&home.trust)))
     }
 
     /// Opens the `uv` key with the device PIN; the steps that follow are verified ones.
@@ -151,21 +151,21 @@ impl Agent {
 
     pub fn pin_status(&mut self) -> Result<PinState, FlowError> {
         let status = self.run(PinStatus)?;
-        Ok(PinState::new(&status, self.is_unpinned()))
+        Ok(PinState::new(&status, self.standing()))
     }
 
     /// Sets another PIN. Without user verification `old` is needed.
     pub fn pin_change(&mut self, old: Option<Pin>, new: Pin) -> Result<PinChanged, FlowError> {
         let (user, costs) = (self.user(), self.options.costs);
         let generation = self.run(PinChange::new(old, new, user, costs))?;
-        Ok(PinChanged { generation, unpinned: self.is_unpinned() })
+        Ok(PinChanged { generation, standing: self.standing() })
     }
 
     pub fn devices(&mut self) -> Result<DeviceList, FlowError> {
         let devices = self.run(ListDevices)?;
         let this = self.home.device_id();
         let devices = devices.iter().map(|info| Device::new(info, info.device == this)).collect();
-        Ok(DeviceList { devices, unpinned: self.is_unpinned() })
+        Ok(DeviceList { devices, standing: self.standing() })
     }
 
     /// `device` as it is printed.
@@ -181,12 +181,12 @@ impl Agent {
         self.link.meet(&mut self.home)?;
         self.save()?;
         let evidence = self.link.evidence()?;
-        Ok(Attested::new(evidence, !self.home.trust.is_pinned()))
+        Ok(Attested::new(evidence, self.standing()))
     }
 
-    /// Whether the log's key was believed at first use instead of being named by a trust file.
-    pub fn is_unpinned(&self) -> bool {
-        !self.home.trust.is_pinned()
+    /// What this home believes without proof.
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.home.trust)
     }
 
     fn user(&self) -> User {
@@ -195,7 +195,7 @@ impl Agent {
 
     fn admitted(&self, enrolled: &Enrolled) -> DeviceAdmitted {
         let (storage, devices) = (self.home.keys.storage, &self.home.devices);
-        DeviceAdmitted::new(enrolled, storage, devices, self.is_unpinned())
+        DeviceAdmitted::new(enrolled, storage, devices, self.standing())
     }
 
     /// Drives a flow to its end. Whatever the end is, the home is stored: a refusal, too, may have taught it something.

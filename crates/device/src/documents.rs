@@ -2,7 +2,7 @@
 
 use keyferry_client::audit::{Audited, Entry};
 use keyferry_client::base64url::encode;
-use keyferry_client::evidence::VerifiedEvidence;
+use keyferry_client::evidence::{Trust, VerifiedEvidence};
 use keyferry_client::flow::Enrolled;
 use keyferry_client::home::Passkey;
 use keyferry_client::sync::Synced;
@@ -10,10 +10,27 @@ use keyferry_wire::AccountId;
 use keyferry_wire::command::{DeviceInfo, PinStatus, Storage};
 use serde::Serialize;
 
+/// What this home believes without proof: in every document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// The log's key was believed at first use instead of being named by a trust file.
+    pub unpinned: bool,
+    /// Stand-ins that this home was told to trust by name.
+    pub stand_ins: Vec<String>,
+}
+
+impl Standing {
+    pub(crate) fn of(trust: &Trust) -> Standing {
+        let stand_ins = trust.stand_ins.iter().map(|kind| format!("evidence {kind}")).collect();
+        Standing { unpinned: !trust.is_pinned(), stand_ins }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct AccountCreated {
     pub account: String,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 /// A device that enrolled or joined.
@@ -25,13 +42,15 @@ pub struct DeviceAdmitted {
     pub level: &'static str,
     /// Members of the account, this one included.
     pub members: Vec<Device>,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceList {
     pub devices: Vec<Device>,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +71,8 @@ pub struct PasskeyList {
     pub passkeys: Vec<PasskeyLine>,
     /// Whether the gateway was asked just now; otherwise this is what the device knew.
     pub synced: bool,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -69,7 +89,8 @@ pub struct PasskeyLine {
 pub struct SyncDone {
     pub cursor: u64,
     pub changed: u64,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -77,13 +98,15 @@ pub struct PinState {
     pub left: u16,
     pub locked: bool,
     pub generation: u32,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct PinChanged {
     pub generation: u32,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 /// A verified history; one that is not whole is refused and never printed.
@@ -93,7 +116,8 @@ pub struct AuditDone {
     pub size: u64,
     pub root: String,
     pub entries: Vec<AuditLine>,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -119,23 +143,24 @@ pub struct Attested {
     pub anchor_level: u16,
     pub custody_level: u16,
     pub deployment: String,
-    pub unpinned: bool,
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 impl AccountCreated {
-    pub(crate) fn new(account: AccountId, unpinned: bool) -> AccountCreated {
-        AccountCreated { account: encode(&account.0), unpinned }
+    pub(crate) fn new(account: AccountId, standing: Standing) -> AccountCreated {
+        AccountCreated { account: encode(&account.0), standing }
     }
 }
 
 impl DeviceAdmitted {
-    pub(crate) fn new(enrolled: &Enrolled, storage: Storage, devices: &[DeviceInfo], unpinned: bool) -> Self {
+    pub(crate) fn new(enrolled: &Enrolled, storage: Storage, devices: &[DeviceInfo], standing: Standing) -> Self {
         DeviceAdmitted {
             account: encode(&enrolled.account.0),
             device: encode(&enrolled.device.0),
             level: storage.as_str(),
             members: devices.iter().map(|info| Device::new(info, info.device == enrolled.device)).collect(),
-            unpinned,
+            standing,
         }
     }
 }
@@ -169,25 +194,25 @@ impl From<&Passkey> for PasskeyLine {
 }
 
 impl SyncDone {
-    pub(crate) fn new(synced: Synced, unpinned: bool) -> SyncDone {
-        SyncDone { cursor: synced.cursor, changed: synced.changed, unpinned }
+    pub(crate) fn new(synced: Synced, standing: Standing) -> SyncDone {
+        SyncDone { cursor: synced.cursor, changed: synced.changed, standing }
     }
 }
 
 impl PinState {
-    pub(crate) fn new(status: &PinStatus, unpinned: bool) -> PinState {
-        PinState { left: status.left, locked: status.locked, generation: status.generation, unpinned }
+    pub(crate) fn new(status: &PinStatus, standing: Standing) -> PinState {
+        PinState { left: status.left, locked: status.locked, generation: status.generation, standing }
     }
 }
 
 impl AuditDone {
-    pub(crate) fn new(audited: &Audited, unpinned: bool) -> AuditDone {
+    pub(crate) fn new(audited: &Audited, standing: Standing) -> AuditDone {
         AuditDone {
             complete: true,
             size: audited.size,
             root: encode(&audited.root),
             entries: audited.entries.iter().map(AuditLine::from).collect(),
-            unpinned,
+            standing,
         }
     }
 }
@@ -210,7 +235,7 @@ impl From<&Entry> for AuditLine {
 }
 
 impl Attested {
-    pub(crate) fn new(evidence: &VerifiedEvidence, unpinned: bool) -> Attested {
+    pub(crate) fn new(evidence: &VerifiedEvidence, standing: Standing) -> Attested {
         Attested {
             kind: evidence.kind().to_owned(),
             measurement: encode(evidence.measurement()),
@@ -218,7 +243,7 @@ impl Attested {
             anchor_level: evidence.anchor_level(),
             custody_level: evidence.custody_level(),
             deployment: evidence.aud().to_owned(),
-            unpinned,
+            standing,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! `keyferry` can start the same code as a stand-in role of its own binary.
 
 #[cfg(feature = "sim")]
+mod platform;
+#[cfg(feature = "sim")]
 pub mod sim;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};

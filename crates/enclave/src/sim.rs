@@ -55,15 +55,6 @@ fn sha256(bytes: &[u8]) -> Hash {
 
 /// Serves the gateway on the process's standard input, which is one end of a Unix socket.
 pub fn serve_on_stdin() -> Result<(), ServeError> {
-    let mut stream = platform::stdin_stream()?;
+    let mut stream = crate::platform::stdin_stream()?;
     serve(&mut stream, &mut SimPlatform::default())
-}
-
-mod platform {
-    use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
-
-    pub(super) fn stdin_stream() -> std::io::Result<UnixStream> {
-        std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)
-    }
 }

@@ -179,7 +179,8 @@ impl Running {
         // An account is shown only to who proved to own it or to be its member; to a member also with a refusal, so
         // that a right and a wrong PIN are answered alike.
         let member = matches!(context.actor, Actor::Member { .. });
-        let shown = member || answers.iter().any(|answer| !matches!(answer, Planned::Ready(Answer::Refused(_))));
+        let shown =
+            member || answers.iter().any(|answer| !matches!(answer, Planned::Ready(Answer::Refused(_))));
         let wrote = !events.is_empty();
         let head = account.write(target, filling, events, random)?;
         if wrote {

@@ -1,8 +1,10 @@
 //! What a user wants: the client's own flows behind one face, and the flow of a stranger who guesses.
 
 mod guess;
+mod press;
 
 use guess::Guess;
+use press::Press;
 use keyferry_client::audit::Audited;
 use keyferry_client::base64url;
 use keyferry_client::flow::{
@@ -44,6 +46,8 @@ pub enum Errand {
     RenamePasskey { id: CredentialId, user_name: String },
     /// Deletes a passkey.
     Delete { id: CredentialId },
+    /// Asks for a signature although the device knows of no such passkey.
+    Press { rp_id: String, id: CredentialId },
     /// Tries PINs as whoever knows the password may, without the manners of a client.
     Guess { rounds: u32 },
 }
@@ -132,6 +136,7 @@ impl Errand {
             Errand::Get { .. } => "get",
             Errand::RenamePasskey { .. } => "rename-passkey",
             Errand::Delete { .. } => "delete",
+            Errand::Press { .. } => "press",
             Errand::Guess { .. } => "guess",
         }
     }
@@ -189,6 +194,7 @@ impl Errand {
                 walk(RenamePasskey::new(*id, Some(user_name.clone()), None), |_| Outcome::Done)
             }
             Errand::Delete { id } => walk(DeletePasskey::new(*id, User::Unverified), |_| Outcome::Done),
+            Errand::Press { rp_id, id } => walk(Press(rp_id.clone(), *id), |()| Outcome::Done),
             Errand::Guess { rounds } => walk(Guess::new(who.name, who.password, *rounds), |()| Outcome::Done),
             Errand::Sync | Errand::Audit => Err(FlowError::fault("reading is not a flow")),
         }

@@ -30,9 +30,15 @@ impl Evil {
         self.views.push_back(view.clone());
     }
 
-    /// Plays false with the rows of one request. `true`: what the enclave sees is not the account's current state.
-    pub fn tamper(&self, work: &mut Work, dice: &mut Dice, oracle: &mut Oracle) -> bool {
-        let Some(view) = &mut work.view else { return false };
+    /// Plays false with the rows of one request, if told to, and says how.
+    pub fn tamper(
+        &self,
+        work: &mut Work,
+        evil: bool,
+        dice: &mut Dice,
+        oracle: &mut Oracle,
+    ) -> Option<&'static str> {
+        let view = work.view.as_mut().filter(|_| evil)?;
         let honest = view.clone();
         let kind = match dice.below(7) {
             0 => self.swap(view, dice),
@@ -43,10 +49,9 @@ impl Evil {
             5 => without_rows(view),
             _ => self.false_proof(view, dice),
         };
-        let Some(kind) = kind.filter(|_| *view != honest) else { return false };
+        let kind = kind.filter(|_| *view != honest)?;
         oracle.stats.fault(kind);
-        // What is only left out is asked for again; everything else is refused.
-        true
+        Some(kind)
     }
 
     fn another<'a>(&'a self, account: &AccountId, dice: &mut Dice) -> Option<&'a AccountView> {

@@ -125,6 +125,9 @@ struct Waiter {
     rounds: u8,
 }
 
+/// Tickets whose rows are false, and how.
+type Tampered = BTreeMap<u64, &'static str>;
+
 enum Item {
     Open(u64, SessionOpen),
     Request(u64, RequestFrame),
@@ -463,8 +466,8 @@ impl Gateway {
         Ok(true)
     }
 
-    fn gather(&mut self, now_ms: u64, plan: &Plan, oracle: &mut Oracle) -> Checked<(Turn, BTreeSet<u64>)> {
-        let (mut opens, mut work, mut tampered) = (Vec::new(), Vec::new(), BTreeSet::new());
+    fn gather(&mut self, now_ms: u64, plan: &Plan, oracle: &mut Oracle) -> Checked<(Turn, Tampered)> {
+        let (mut opens, mut work, mut tampered) = (Vec::new(), Vec::new(), Tampered::new());
         let mut accounts = BTreeSet::new();
         let mut later = VecDeque::new();
         while let Some(item) = self.ready.pop_front() {
@@ -478,8 +481,8 @@ impl Gateway {
                 Item::Open(ticket, open) => opens.push(Open { ticket, open }),
                 item => {
                     let mut one = self.attach(item)?;
-                    if plan.evil && self.evil.tamper(&mut one, &mut self.dice, oracle) {
-                        tampered.insert(one.ticket);
+                    if let Some(kind) = self.evil.tamper(&mut one, plan.evil, &mut self.dice, oracle) {
+                        tampered.insert(one.ticket, kind);
                     }
                     if let Some(view) = &one.view {
                         self.evil.remember(view);
@@ -519,11 +522,11 @@ impl Gateway {
     }
 
     /// A request with a false view goes nowhere.
-    fn check_tampered(&self, tampered: &BTreeSet<u64>, out: &[Out]) -> Checked {
-        for ticket in tampered {
+    fn check_tampered(&self, tampered: &Tampered, out: &[Out]) -> Checked {
+        for (ticket, kind) in tampered {
             let said = out.iter().find(|out| out.ticket == *ticket).map(|out| &out.body);
             let refused = matches!(said, Some(OutBody::Dropped(_) | OutBody::Need(_) | OutBody::Busy));
-            ensure(refused, law::STALE, || format!("ticket {ticket} is served from it"))?;
+            ensure(refused, law::STALE, || format!("ticket {ticket} is served from {kind}"))?;
         }
         Ok(())
     }
@@ -531,10 +534,10 @@ impl Gateway {
     /// The oracle looks at each reply as it leaves the enclave.
     fn see(&self, out: &[Out], oracle: &mut Oracle) -> Checked {
         for Out { ticket, body } in out {
-            if let OutBody::Reply(sealed) = body
-                && let Some(from) = self.waiting.get(ticket).and_then(|waiter| waiter.from.as_ref())
-            {
-                oracle.left_enclave(from, &sealed.reply)?;
+            let OutBody::Reply(sealed) = body else { continue };
+            match self.waiting.get(ticket).and_then(|waiter| waiter.from.as_ref()) {
+                Some(from) => oracle.left_enclave(from, &sealed.reply)?,
+                None => return breach(law::ONCE, format!("ticket {ticket} is answered though nobody waits")),
             }
         }
         Ok(())

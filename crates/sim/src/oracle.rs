@@ -39,6 +39,8 @@ pub mod law {
     pub const ASKED: &str = "nothing stands in the ledger that nobody asked for";
     /// P4.
     pub const AUDIT: &str = "each device's own audit passes and is complete";
+    /// Whoever is honest is not accused.
+    pub const HONEST: &str = "a host that plays fair is never called a fraud";
     /// No fork, no rollback.
     pub const LOG: &str = "all published checkpoints are of one growing log";
     /// P5.
@@ -268,8 +270,12 @@ impl Oracle {
         if let Some(id) = scratch.account {
             self.meet(from.account, id)?;
         }
+        let pairs = || from.call.commands.iter().zip(&answers);
+        for (command, answer) in pairs() {
+            self.truths[from.account].check_event(from, command, answer)?;
+        }
         self.check_durable(from, &scratch)?;
-        for (command, answer) in from.call.commands.iter().zip(&answers) {
+        for (command, answer) in pairs() {
             self.truths[from.account].answered(from, command, answer, &mut self.stats)?;
         }
         Ok(())
@@ -290,6 +296,28 @@ impl Oracle {
             ensure(kept, law::DURABLE, || format!("a reply shows a checkpoint of size {} that was not kept", seen.size))?;
         }
         Ok(())
+    }
+
+    /// Whether these rows are the vault as it was when its number was `seq`.
+    pub fn is_vault(&self, account: usize, seq: u64, root: &Hash) -> bool {
+        let durable = self.truths[account].id.and_then(|id| self.durable.get(&id));
+        seq == 0 || durable.is_some_and(|durable| durable.vaults.get(&seq) == Some(root))
+    }
+
+    /// The newest number of an account's vault.
+    pub fn vault_seq(&self, account: usize) -> u64 {
+        let durable = self.truths[account].id.and_then(|id| self.durable.get(&id));
+        durable.and_then(|durable| durable.vaults.keys().next_back().copied()).unwrap_or(0)
+    }
+
+    /// The host has put an old disk back, and the ledger with it: what is durable is what was. What the users know,
+    /// and the evaluations that they were given, is not undone.
+    pub fn rolled_back(&mut self, to: &Oracle) {
+        self.durable = to.durable.clone();
+        self.logs = to.logs.clone();
+        for (truth, old) in self.truths.iter_mut().zip(&to.truths) {
+            truth.roll_back(old);
+        }
     }
 
     /// How many entries an account has.

@@ -82,10 +82,12 @@ struct Scene {
     service: Service,
     base: PathBuf,
     earlier: PathBuf,
-    people: [Witness; 2],
+    /// Ada's laptop, Eve's laptop, and Ada's phone, which has joined and asked for nothing yet.
+    people: [Witness; 3],
 }
 
 /// Somebody with a device, and what is true about their account.
+#[derive(Clone)]
 struct Witness {
     name: &'static str,
     device: Device,
@@ -126,7 +128,7 @@ impl Scene {
             laptop.get(SITE, &request_for(RP_ID, &[id])).done();
         }
         laptops[0].run(&["passkey", "delete", "--id", gone["id"].as_str().unwrap()]).done();
-        people[0].join("phone");
+        let phone = people[0].join("phone");
         let witness = |name, device: &Device, created: &Value| Witness {
             name,
             device: device.clone(),
@@ -135,7 +137,10 @@ impl Scene {
             passkeys: sorted(device.passkey_ids()),
             devices: device.run(&["device", "list"]).done()["devices"].clone(),
         };
-        let people = [witness("ada", &laptops[0], &first[0]), witness("eve", &laptops[1], &first[1])];
+        let ada = witness("ada", &laptops[0], &first[0]);
+        // What it reads it must check from the ground up.
+        let phone = Witness { name: "phone", device: phone, ..ada.clone() };
+        let people = [ada, witness("eve", &laptops[1], &first[1]), phone];
         service.stop();
         let base = world.path("base");
         copy_folder(service.data(), &base);
@@ -249,8 +254,8 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
     ids
 }
 
-const ADA_READS: &[&str] = &["ada audit", "ada sync"];
-const ADA_ASKS: &[&str] = &["ada devices", "ada pin", "ada get"];
+const ADA_READS: &[&str] = &["ada audit", "ada sync", "phone audit", "phone sync"];
+const ADA_ASKS: &[&str] = &["ada devices", "ada pin", "ada get", "phone get"];
 
 /// Bytes of a leaf in the store: the leaf and the index of its account's leaf before.
 const LINKED_LEAF: usize = 224 + 8;
@@ -303,37 +308,37 @@ fn edited_log_is_refused() {
     for (what, offset) in
         [("version", 0), ("time", 17), ("tag", 20), ("salt", 60), ("commitment", 70), ("event", 150)]
     {
-        scene.refused(&format!("a bit of a leaf: {what}"), &["ada audit"], |data| {
+        scene.refused(&format!("a bit of a leaf: {what}"), &["ada audit", "phone audit"], |data| {
             let tables = Tables::open(data);
             let (batch, at) = newest(&tables, 0);
             patch(&tables, &batch, "leaves", flip(at + offset));
         });
     }
-    scene.refused("a link between two entries", &["ada audit"], |data| {
+    scene.refused("a link between two entries", &["ada audit", "phone audit"], |data| {
         let tables = Tables::open(data);
         let (batch, at) = newest(&tables, 0);
         patch(&tables, &batch, "leaves", flip(at + LINKED_LEAF - 1));
     });
-    scene.refused("a link that ends the history early", &["ada audit"], |data| {
+    scene.refused("a link that ends the history early", &["ada audit", "phone audit"], |data| {
         let tables = Tables::open(data);
         let (batch, at) = newest(&tables, 0);
         patch(&tables, &batch, "leaves", |leaves| leaves[at + 224..at + LINKED_LEAF].fill(0xff));
     });
-    scene.refused("a link that goes in a circle", &["ada audit"], |data| {
+    scene.refused("a link that goes in a circle", &["ada audit", "phone audit"], |data| {
         let tables = Tables::open(data);
         let (batch, at) = newest(&tables, 0);
         let tail = u64::try_from(number(&tables, 0)).unwrap().to_be_bytes();
         patch(&tables, &batch, "leaves", |leaves| leaves[at + 224..at + LINKED_LEAF].copy_from_slice(&tail));
     });
-    scene.refused("the newest entry forgotten", &["ada audit"], |data| {
+    scene.refused("the newest entry forgotten", &["ada audit", "phone audit"], |data| {
         Tables::open(data).edit("UPDATE accounts SET tail = tail - 2 WHERE number = 1");
     });
-    scene.refused("somebody else's entries", &["ada audit"], |data| {
+    scene.refused("somebody else's entries", &["ada audit", "phone audit"], |data| {
         let tables = Tables::open(data);
         let tail = number(&tables, 1);
         tables.edit(&format!("UPDATE accounts SET tail = {tail} WHERE number = 1"));
     });
-    scene.refused("no entries", &["ada audit"], |data| {
+    scene.refused("no entries", &["ada audit", "phone audit"], |data| {
         Tables::open(data).edit("UPDATE accounts SET tail = NULL WHERE number = 1");
     });
     scene.refused("a batch deleted in the middle", ADA_READS, |data| {
@@ -493,7 +498,7 @@ fn exchanged_and_older_passkey_rows_are_refused() {
             .unwrap()
     };
     let old = scene.earlier_row("passkeys", "id", &ada);
-    let get = &["ada get"][..];
+    let get = &["ada get", "phone get", "phone sync", "phone list"][..];
     scene.alarmed("an older passkey", get, |data| Tables::open(data).put(&old));
     scene.alarmed("an older version under the newer number", get, |data| {
         let tables = Tables::open(data);

@@ -265,7 +265,8 @@ fn one_account_has_one_first_device_and_one_password() {
     ada.register("enrol", "second", &ada.device("second"), &ada.pin).refused("exists");
     ada.try_join("early", &early, &ada.pin).done();
 
-    let mallory = Person { password: world.file("guess", "not the password"), ..same(&world, &service) };
+    let mut mallory = same(&world, &service);
+    mallory.password = world.file("guess", "not the password");
     let tries_before = laptop.tries_left();
     let thief = mallory.device("thief");
     mallory.try_join("thief", &thief, &ada.pin).refused("auth");
@@ -292,7 +293,8 @@ fn password_guesses_are_limited_too() {
     let mut codes = Vec::new();
     for guess in 0..12 {
         let password = world.file("guess", format!("guess number {guess}"));
-        let mallory = Person { password, ..same(&world, &service) };
+        let mut mallory = same(&world, &service);
+        mallory.password = password;
         codes.push(mallory.try_join("thief", &thief, &ada.pin).refusal().error);
     }
     assert_eq!(codes[..10], vec!["auth"; 10], "{codes:?}");

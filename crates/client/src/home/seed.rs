@@ -44,7 +44,7 @@ impl FlowSeed {
 
     fn derive(&self, purpose: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         let parts: Vec<&[u8]> = std::iter::once(purpose).chain(parts.iter().copied()).collect();
-        hmac(&self.0, Label::Op, &parts)
+        hmac(&self.0, Label::FlowSeed, &parts)
     }
 }
 
@@ -62,7 +62,7 @@ struct Stream {
 impl Random for Stream {
     fn fill(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(32) {
-            let block = hmac(&self.key, Label::Attempt, &[&self.counter.to_be_bytes()]);
+            let block = hmac(&self.key, Label::FlowSeed, &[&self.counter.to_be_bytes()]);
             chunk.iter_mut().zip(block).for_each(|(to, from)| *to = from);
             self.counter = self.counter.wrapping_add(1);
         }

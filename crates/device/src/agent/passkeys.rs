@@ -41,7 +41,7 @@ impl Agent {
             Err(refused) => return Err(refused),
         };
         let passkeys = self.home.passkeys()?.iter().map(PasskeyLine::from).collect();
-        Ok(PasskeyList { passkeys, synced, unpinned: self.is_unpinned() })
+        Ok(PasskeyList { passkeys, synced, standing: self.standing() })
     }
 
     /// Changes the names under which a passkey is shown; what is `None` stays.

@@ -19,7 +19,7 @@ impl Agent {
             }
         };
         self.save()?;
-        Ok(SyncDone::new(synced, self.is_unpinned()))
+        Ok(SyncDone::new(synced, self.standing()))
     }
 
     /// Reads and verifies every ledger entry of the account. The vault and the devices are read first, for names.
@@ -34,7 +34,7 @@ impl Agent {
             }
         };
         self.save()?;
-        Ok(AuditDone::new(&audited, self.is_unpinned()))
+        Ok(AuditDone::new(&audited, self.standing()))
     }
 }
 

@@ -75,7 +75,7 @@ fn a_stand_in_that_was_accepted_once_stays_accepted() {
     drop(Agent::create(temp.path(), &new(None), accepting).unwrap());
     let agent = Agent::open(temp.path(), options()).unwrap();
     assert_eq!(agent.home.trust.stand_ins, ["sim"]);
-    assert!(agent.is_unpinned());
+    assert!(agent.standing().unpinned);
 }
 
 #[test]

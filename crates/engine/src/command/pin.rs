@@ -75,11 +75,9 @@ impl Context<'_> {
         if pin.keys.is_none() {
             return Err(locked());
         }
-        let same = pin.last.as_ref().filter(|last| last.h == h);
-        if same.is_some_and(|last| last.closed_by.is_some()) {
-            return refuse(Code::Stale, "this try is over");
-        }
-        let repeated = same.is_some();
+        // The newest try again, open or closed: the same element under the same key tells nothing new, and a device
+        // that lost the reply to its right finish gets its way back to that reply.
+        let repeated = pin.last.as_ref().is_some_and(|last| last.h == h);
         if replay && !repeated {
             // Counted once already: copies that a host held back cannot use up tries.
             return refuse(Code::Stale, "this try is over");

@@ -186,8 +186,7 @@ fn the_first_device_is_enrolled_and_gets_its_half() {
 fn a_second_enrolment_is_refused() {
     let (mut world, mut ann) = settled();
     let mut thief = world.device();
-    let commands =
-        [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(thief.registration())];
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(thief.registration())];
     assert_eq!(code(&world.ask(&mut thief, As::StrangerWithUv, &commands)), Code::Exists);
     assert_eq!(code(&world.ask(&mut ann, As::MemberWithUv, &commands)), Code::Exists);
 }
@@ -241,8 +240,7 @@ fn a_failed_enrolment_leaves_the_account_open_for_another() {
     registration.sealing = [0; 32];
     let commands = [Command::CreateAccount(identity("ann", PASSWORD)), Command::Enrol(registration)];
     assert_eq!(code(&world.ask(&mut device, As::StrangerWithUv, &commands)), Code::BadOptions);
-    let commands =
-        [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
     let answers = world.ask(&mut device, As::StrangerWithUv, &commands);
     assert!(matches!(&answers[..], [Answer::Account(_), Answer::Member(_)]), "{answers:?}");
 }
@@ -266,8 +264,7 @@ fn enrolment_needs_proof_of_possession_of_each_key() {
         assert_eq!(code(&world.ask(&mut device, As::StrangerWithUv, &commands)), Code::Auth);
     }
     // A uv key that did not sign.
-    let commands =
-        [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
     assert_eq!(code(&world.ask(&mut device, As::Stranger, &commands)), Code::Auth);
     // Nobody signed.
     assert_eq!(code(&world.ask(&mut device, As::Nobody, &commands)), Code::Exists);
@@ -279,8 +276,7 @@ fn a_device_is_named_by_its_own_key() {
     let mut device = world.device();
     create(&mut world, &mut device, "ann");
     device.id.0[0] ^= 1;
-    let commands =
-        [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
     assert_eq!(code(&world.ask(&mut device, As::StrangerWithUv, &commands)), Code::Auth);
 }
 
@@ -325,7 +321,10 @@ fn labels_are_short_and_printable() {
     let (mut world, mut ann) = settled();
     for label in ["", "a\u{7}", &"x".repeat(65)] {
         let rename = RenameDevice { device: ann.id, label: label.to_owned() };
-        assert_eq!(code(&world.ask(&mut ann, As::Member, &[Command::RenameDevice(rename)])), Code::BadOptions);
+        assert_eq!(
+            code(&world.ask(&mut ann, As::Member, &[Command::RenameDevice(rename)])),
+            Code::BadOptions
+        );
     }
 }
 
@@ -333,9 +332,8 @@ fn labels_are_short_and_printable() {
 fn a_member_renames_a_device_of_its_account_and_no_other() {
     let (mut world, mut ann) = settled();
     let ben = world.member("ben");
-    let rename = |device: &Device| {
-        Command::RenameDevice(RenameDevice { device: device.id, label: "desk".to_owned() })
-    };
+    let rename =
+        |device: &Device| Command::RenameDevice(RenameDevice { device: device.id, label: "desk".to_owned() });
     assert_eq!(code(&world.ask(&mut ann, As::Member, &[rename(&ben)])), Code::UnknownDevice);
     let own = rename(&ann);
     assert_eq!(world.ask(&mut ann, As::Member, &[own]), [Answer::Renamed]);

@@ -47,8 +47,7 @@ fn a_swapped_channel_key_fails_the_handshake() {
     let hash = sha256(&[&evidence.to_bytes()]);
     let prologue = channel::prologue(Suite::One, &hash, &[]);
     let foreign = ChannelKey::generate(&mut Seeded::new(3));
-    let (_, message) =
-        Initiator::start(&mut world.random, Suite::One, &foreign.public(), &prologue).unwrap();
+    let (_, message) = Initiator::start(&mut world.random, Suite::One, &foreign.public(), &prologue).unwrap();
     let (_, mut open) = knock(&mut world.random, &evidence);
     open.message = message.into();
     assert_eq!(world.host.open(open), OutBody::Dropped(Drop::Frame));
@@ -248,8 +247,7 @@ fn a_request_relayed_into_a_session_of_the_relay_is_refused() {
 fn a_signature_for_another_session_is_refused() {
     let (mut world, mut session, ann, mut request) = asking();
     let other = world.session();
-    request.signatures =
-        vec![signature(&request, Level::Hw, &ann.hw, other.transport.handshake_hash())];
+    request.signatures = vec![signature(&request, Level::Hw, &ann.hw, other.transport.handshake_hash())];
     let reply = world.send(&mut session, &request).unwrap();
     assert_eq!(code(&reply.answers), Code::Auth);
 }
@@ -321,10 +319,8 @@ fn a_device_without_uv_key_cannot_show_uv() {
     let mut world = world();
     let mut device = world.device();
     device.uv = None;
-    let commands = [
-        Command::CreateAccount(crate::client::identity("ann", 1)),
-        Command::Enrol(device.registration()),
-    ];
+    let commands =
+        [Command::CreateAccount(crate::client::identity("ann", 1)), Command::Enrol(device.registration())];
     let answers = world.ask(&mut device, As::Stranger, &commands);
     let Answer::Member(member) = &answers[1] else { panic!("{answers:?}") };
     device.admit(member);

@@ -118,7 +118,12 @@ impl Disk {
         map
     }
 
-    pub fn view(&self, account: &AccountId, need: Option<&Need>, frame: Option<&RequestFrame>) -> AccountView {
+    pub fn view(
+        &self,
+        account: &AccountId,
+        need: Option<&Need>,
+        frame: Option<&RequestFrame>,
+    ) -> AccountView {
         let stored = self.accounts.get(account);
         let (shard, map_key) = match (stored, need) {
             (Some(stored), _) => (stored.shard, stored.map_key),
@@ -345,7 +350,12 @@ impl Host {
         Work { ticket, frame: None, view: Some(self.view(&need.account, Some(need), frame.as_ref())) }
     }
 
-    fn view(&mut self, account: &AccountId, need: Option<&Need>, frame: Option<&RequestFrame>) -> AccountView {
+    fn view(
+        &mut self,
+        account: &AccountId,
+        need: Option<&Need>,
+        frame: Option<&RequestFrame>,
+    ) -> AccountView {
         let mut view = self.disk.view(account, need, frame);
         if let Some(lie) = &mut self.lie {
             lie(&mut view);

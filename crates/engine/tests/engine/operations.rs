@@ -8,7 +8,13 @@ use keyferry_wire::limits;
 use keyferry_wire::refusal::Code;
 
 /// Asks twice, in two sessions, and shows that the second time wrote nothing.
-fn again(world: &mut World, device: &Device, sender: As, id: RequestId, commands: &[Command]) -> [Vec<Answer>; 2] {
+fn again(
+    world: &mut World,
+    device: &Device,
+    sender: As,
+    id: RequestId,
+    commands: &[Command],
+) -> [Vec<Answer>; 2] {
     let first = world.ask_as(device, sender, id, commands);
     let batches = world.host.batches.len();
     let second = world.ask_as(device, sender, id, commands);
@@ -34,8 +40,7 @@ fn enrolling_again_is_answered_again() {
     let mut world = world();
     let mut ann = world.device();
     let id = ann.request_id();
-    let commands =
-        [Command::CreateAccount(identity("ann", PASSWORD)), Command::Enrol(ann.registration())];
+    let commands = [Command::CreateAccount(identity("ann", PASSWORD)), Command::Enrol(ann.registration())];
     let [first, second] = again(&mut world, &ann, As::StrangerWithUv, id, &commands);
     assert_eq!(first, second);
     let Answer::Member(member) = &second[1] else { panic!() };
@@ -206,7 +211,8 @@ fn a_retry_before_the_first_is_durable_waits_for_it() {
 fn a_known_request_id_with_other_commands_is_a_conflict() {
     let (mut world, mut ann) = settled();
     let id = ann.request_id();
-    let rename = |label: &str| [Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() })];
+    let rename =
+        |label: &str| [Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() })];
     let (desk, home) = (rename("desk"), rename("home"));
     assert_eq!(world.ask_as(&ann, As::Member, id, &desk), [Answer::Renamed]);
     let entries = world.host.entries(&ann.account.unwrap());
@@ -222,7 +228,8 @@ fn a_request_id_is_of_one_device() {
     let mut phone = world.device();
     world.join(&mut phone, "ann", PIN).unwrap();
     let id = ann.request_id();
-    let rename = |label: &str| [Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() })];
+    let rename =
+        |label: &str| [Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() })];
     assert_eq!(world.ask_as(&ann, As::Member, id, &rename("desk")), [Answer::Renamed]);
     assert_eq!(world.ask_as(&phone, As::Member, id, &rename("home")), [Answer::Renamed]);
 }
@@ -267,8 +274,10 @@ fn a_forgotten_creation_never_makes_a_second_key_under_its_id() {
 #[test]
 fn two_creations_in_one_request_do_not_overwrite_each_other() {
     let (mut world, mut ann) = settled();
-    let commands =
-        [Command::CreatePasskey(create_for("example.com")), Command::CreatePasskey(create_for("example.org"))];
+    let commands = [
+        Command::CreatePasskey(create_for("example.com")),
+        Command::CreatePasskey(create_for("example.org")),
+    ];
     let answers = world.ask(&mut ann, As::Member, &commands);
     let Answer::Created(created) = &answers[0] else { panic!("{answers:?}") };
     if let Some(Answer::Created(second)) = answers.get(1) {
@@ -284,9 +293,11 @@ fn what_stands_beside_a_begin_is_not_applied_again_with_it() {
     let status = world.status(&mut ann);
     let trying = attempt(&mut ann, &status, PIN);
     let id = ann.request_id();
-    let rename = |label: &str| Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() });
+    let rename =
+        |label: &str| Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() });
     let (desk, home) = (rename("desk"), rename("home"));
-    let commands = [Command::Begin(trying.begin.clone()), desk, Command::CreatePasskey(create_for("a.example"))];
+    let commands =
+        [Command::Begin(trying.begin.clone()), desk, Command::CreatePasskey(create_for("a.example"))];
     let answers = world.ask_as(&ann, As::Member, id, &commands);
     assert!(matches!(&answers[..], [Answer::Evaluated(_), Answer::Renamed, Answer::Created(_)]));
     world.ask(&mut ann, As::Member, &[home]);
@@ -301,7 +312,8 @@ fn what_stands_beside_a_begin_is_not_applied_again_with_it() {
 #[test]
 fn the_first_refusal_stops_and_what_came_before_stands() {
     let (mut world, mut ann) = settled();
-    let rename = |label: &str| Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() });
+    let rename =
+        |label: &str| Command::RenameDevice(RenameDevice { device: ann.id, label: label.to_owned() });
     let commands = [rename("desk"), rename(""), rename("home")];
     let answers = world.ask(&mut ann, As::Member, &commands);
     assert_eq!(answers.len(), 2);
@@ -315,6 +327,9 @@ fn a_refusal_without_a_fact_writes_nothing() {
     let (mut world, mut ann) = settled();
     let batches = world.host.batches.len();
     let delete = DeletePasskey { id: keyferry_wire::CredentialId([1; 16]), version: 1 };
-    assert_eq!(code(&world.ask(&mut ann, As::Member, &[Command::DeletePasskey(delete)])), Code::NoCredentials);
+    assert_eq!(
+        code(&world.ask(&mut ann, As::Member, &[Command::DeletePasskey(delete)])),
+        Code::NoCredentials
+    );
     assert_eq!(world.host.batches.len(), batches);
 }

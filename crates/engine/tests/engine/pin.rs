@@ -60,11 +60,8 @@ fn the_password_alone_never_lets_a_device_in() {
     let authenticate = Command::Authenticate(identity("ann", PASSWORD));
     let join = Command::Join(thief.registration());
     let finish = Command::Finish(Finish { attempt: AttemptId([0; 16]), value: [0; 32] });
-    let tries: [Vec<Command>; 3] = [
-        vec![authenticate.clone(), join.clone()],
-        vec![join.clone()],
-        vec![authenticate, finish, join],
-    ];
+    let tries: [Vec<Command>; 3] =
+        [vec![authenticate.clone(), join.clone()], vec![join.clone()], vec![authenticate, finish, join]];
     for commands in tries {
         let answers = match world.try_ask(&mut thief, As::StrangerWithUv, &commands) {
             Ok(answers) => answers,
@@ -102,7 +99,10 @@ fn a_right_finish_lets_only_its_own_request_join() {
         world.joining(&mut thief, "ann", &attempt, &evaluated, ann.account.unwrap());
     let answers = world.ask(&mut thief, As::StrangerWithUv, &[authenticate.clone(), finish.clone()]);
     assert_eq!(answers[1], Answer::PinRight);
-    assert_eq!(code(&world.ask(&mut thief, As::StrangerWithUv, &[authenticate.clone(), join.clone()])), Code::Auth);
+    assert_eq!(
+        code(&world.ask(&mut thief, As::StrangerWithUv, &[authenticate.clone(), join.clone()])),
+        Code::Auth
+    );
     // And a right finish is never good twice.
     let answers = world.ask(&mut thief, As::StrangerWithUv, &[authenticate, finish, join]);
     assert_eq!(code(&answers), Code::Stale);

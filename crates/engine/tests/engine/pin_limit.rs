@@ -147,15 +147,45 @@ fn a_begin_that_differs_in_anything_is_another_try() {
 }
 
 #[test]
-fn a_begin_whose_try_is_over_is_not_evaluated_again() {
+fn the_newest_try_begun_again_after_its_finish_tells_nothing_new_and_gives_no_second_guess() {
+    for pin in [WRONG, PIN] {
+        let (mut world, mut ann) = settled();
+        let status = world.status(&mut ann);
+        let over = attempt(&mut ann, &status, pin);
+        let evaluated = world.begin(&mut ann, &over).unwrap();
+        let finish = over.finish(&mut ann, &evaluated);
+        world.ask(&mut ann, As::Member, &[Command::Finish(finish.clone())]);
+        let left = world.status(&mut ann).left;
+        let again = world.begin(&mut ann, &over).unwrap();
+        assert_eq!((again.element, again.left), (evaluated.element, left));
+        assert_eq!(world.status(&mut ann).left, left, "not counted");
+        let other = Finish { value: [5; 32], ..finish };
+        assert_eq!(code(&world.ask(&mut ann, As::Member, &[Command::Finish(other)])), Code::Stale);
+        assert_eq!(world.status(&mut ann).left, left);
+    }
+}
+
+#[test]
+fn an_older_try_begun_again_is_a_try_of_its_own() {
     let (mut world, mut ann) = settled();
     let status = world.status(&mut ann);
-    let over = attempt(&mut ann, &status, WRONG);
-    let evaluated = world.begin(&mut ann, &over).unwrap();
-    let finish = over.finish(&mut ann, &evaluated);
-    world.ask(&mut ann, As::Member, &[Command::Finish(finish)]);
-    assert_eq!(world.begin(&mut ann, &over).unwrap_err().code, Code::Stale);
-    assert_eq!(world.status(&mut ann).left, 9);
+    let older = attempt(&mut ann, &status, WRONG);
+    let newer = attempt(&mut ann, &status, WRONG);
+    for (left, attempt) in [(9, &older), (8, &newer), (7, &older)] {
+        assert_eq!(world.begin(&mut ann, attempt).unwrap().left, left);
+    }
+}
+
+#[test]
+fn a_tenth_try_that_was_wrong_is_never_evaluated_again() {
+    let (mut world, mut ann) = settled();
+    fail(&mut world, &mut ann, 9);
+    let status = world.status(&mut ann);
+    let tenth = attempt(&mut ann, &status, WRONG);
+    let evaluated = world.begin(&mut ann, &tenth).unwrap();
+    let finish = tenth.finish(&mut ann, &evaluated);
+    assert_eq!(code(&world.ask(&mut ann, As::Member, &[Command::Finish(finish)])), Code::PinLocked);
+    assert_eq!(world.begin(&mut ann, &tenth).unwrap_err().code, Code::PinLocked);
 }
 
 #[test]
@@ -189,7 +219,11 @@ fn begins(world: &mut World, count: usize) -> Vec<(Try, Session, keyferry_wire::
     out
 }
 
-fn evaluations(world: &mut World, begins: &[(Try, Session, u64)], out: Vec<keyferry_wire::door::Out>) -> Vec<Work> {
+fn evaluations(
+    world: &mut World,
+    begins: &[(Try, Session, u64)],
+    out: Vec<keyferry_wire::door::Out>,
+) -> Vec<Work> {
     let mut again = Vec::new();
     for item in out {
         let Some((attempt, session, _)) = begins.iter().find(|(_, _, ticket)| *ticket == item.ticket) else {
@@ -267,8 +301,7 @@ fn many_begins_in_one_request_never_evaluate_more_than_ten_times() {
     let status = world.status(&mut ann);
     for _ in 0..4 {
         let attempts: Vec<_> = (0..8).map(|_| attempt(&mut ann, &status, PIN)).collect();
-        let commands: Vec<_> =
-            attempts.iter().map(|attempt| Command::Begin(attempt.begin.clone())).collect();
+        let commands: Vec<_> = attempts.iter().map(|attempt| Command::Begin(attempt.begin.clone())).collect();
         let answers = world.ask(&mut ann, As::Member, &commands);
         for (attempt, answer) in attempts.iter().zip(&answers) {
             let _ = world.evaluated(attempt, std::slice::from_ref(answer));

@@ -1,9 +1,7 @@
 //! Setting a PIN: prepared with one evaluation, exposed once, for one device, in ten minutes.
 
 use crate::client::{As, Device, create_for};
-use crate::world::{
-    PIN, WRONG, World, attempt, code, exposing, preparing, refusal, settled, world,
-};
+use crate::world::{PIN, WRONG, World, attempt, code, exposing, preparing, refusal, settled, world};
 use keyferry_wire::command::{Answer, Command, Expose};
 use keyferry_wire::limits;
 use keyferry_wire::refusal::Code;

@@ -223,11 +223,8 @@ fn a_missing_or_surplus_tail_is_refused() {
 
 #[test]
 fn a_tampered_service_row_is_refused() {
-    let bends: [fn(&mut ServiceRow); 3] = [
-        |row| row.sealed.0[20] ^= 1,
-        |row| row.log_id[0] ^= 1,
-        |row| row.sealed.0.truncate(10),
-    ];
+    let bends: [fn(&mut ServiceRow); 3] =
+        [|row| row.sealed.0[20] ^= 1, |row| row.log_id[0] ^= 1, |row| row.sealed.0.truncate(10)];
     for bend in bends {
         let text = fault_after(1, |_, load| bend(load.service.as_mut().unwrap()));
         assert!(text.contains("service key"), "{text}");

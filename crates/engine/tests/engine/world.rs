@@ -64,7 +64,13 @@ impl World {
         self.ask_as(device, sender, id, commands)
     }
 
-    pub fn ask_as(&mut self, device: &Device, sender: As, id: RequestId, commands: &[Command]) -> Vec<Answer> {
+    pub fn ask_as(
+        &mut self,
+        device: &Device,
+        sender: As,
+        id: RequestId,
+        commands: &[Command],
+    ) -> Vec<Answer> {
         self.reply(device, sender, id, commands).answers
     }
 
@@ -107,10 +113,8 @@ impl World {
     /// A new account with its first device.
     pub fn member(&mut self, name: &str) -> Device {
         let mut device = self.device();
-        let commands = [
-            Command::CreateAccount(identity(name, PASSWORD)),
-            Command::Enrol(device.registration()),
-        ];
+        let commands =
+            [Command::CreateAccount(identity(name, PASSWORD)), Command::Enrol(device.registration())];
         let answers = self.ask(&mut device, As::StrangerWithUv, &commands);
         let [Answer::Account(_), Answer::Member(member)] = &answers[..] else { panic!("{answers:?}") };
         device.admit(member);
@@ -154,7 +158,12 @@ impl World {
     }
 
     /// Begins a try as a stranger.
-    pub fn begin_strange(&mut self, device: &mut Device, name: &str, attempt: &Try) -> Result<Evaluated, Refusal> {
+    pub fn begin_strange(
+        &mut self,
+        device: &mut Device,
+        name: &str,
+        attempt: &Try,
+    ) -> Result<Evaluated, Refusal> {
         let commands =
             [Command::Authenticate(identity(name, PASSWORD)), Command::Begin(attempt.begin.clone())];
         let answers = self.ask(device, As::Stranger, &commands);
@@ -313,8 +322,11 @@ impl Try {
     ) -> Finish {
         let key = client_key(evaluated, &self.blind, &self.hardened, &account.0);
         let commitment = pin::commitment(&key, &account.0, u64::from(evaluated.generation));
-        let value =
-            if commitment == evaluated.commitment { *key.expose() } else { random::bytes(&mut device.random) };
+        let value = if commitment == evaluated.commitment {
+            *key.expose()
+        } else {
+            random::bytes(&mut device.random)
+        };
         Finish { attempt: self.begin.attempt, value }
     }
 }

@@ -119,7 +119,11 @@ impl Truth {
         let Some(sent) = self.operations.get(&event.operation) else {
             return breach(law::ASKED, format!("{:?}, entry {}", event.kind, event.seq));
         };
-        let once = !matches!(event.kind, Kind::Assert | Kind::Attempt | Kind::Authenticate | Kind::Lock);
+        // A stranger's try that is made again after a lost answer is counted again: that costs a try, gives none.
+        let once = !matches!(
+            event.kind,
+            Kind::Assert | Kind::Attempt | Kind::Result | Kind::Authenticate | Kind::Lock
+        );
         if once && !self.done.insert((event.operation, event.kind.number())) {
             return breach(law::ONCE, format!("{:?} stands in the ledger twice, again at entry {}", event.kind, event.seq));
         }
@@ -148,6 +152,14 @@ impl Truth {
         Ok(())
     }
 
+    /// The ledger goes back, memory does not.
+    pub(super) fn roll_back(&mut self, old: &Truth) {
+        self.events.clone_from(&old.events);
+        self.done.clone_from(&old.done);
+        self.generation = old.generation;
+        self.locked = old.locked;
+    }
+
     /// The enclave answers a command.
     pub(super) fn answered(
         &mut self,
@@ -156,7 +168,6 @@ impl Truth {
         answer: &Answer,
         stats: &mut Stats,
     ) -> Checked {
-        self.check_event(from, command, answer)?;
         match (command, answer) {
             (Command::Begin(begin), Answer::Evaluated(_)) => self.evaluated(from, begin, stats),
             (Command::Finish(finish), Answer::Refused(refusal)) if refusal.code == Code::PinWrong => {
@@ -181,7 +192,7 @@ impl Truth {
     }
 
     /// What is told to be done stands in the ledger already.
-    fn check_event(&self, from: &Provenance, command: &Command, answer: &Answer) -> Checked {
+    pub(super) fn check_event(&self, from: &Provenance, command: &Command, answer: &Answer) -> Checked {
         let (Some(id), Some(_), false) = (self.id, self.audit, is_refusal(answer)) else { return Ok(()) };
         let Some(kind) = kind_of(command) else { return Ok(()) };
         let Some(sent) = self.sent.get(&from.call.id) else { return Ok(()) };

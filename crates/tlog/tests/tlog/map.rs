@@ -414,27 +414,3 @@ fn own_root(key: &Hash, proof: &MapProof) -> Hash {
         if bit(key, depth) { map_inner_hash(beside, &node) } else { map_inner_hash(&node, beside) }
     })
 }
-
-/// Not a benchmark, a ceiling: run with `--ignored --nocapture` to see the figures.
-#[test]
-#[ignore = "a million keys take a while in a debug build"]
-fn a_million_keys_fit_into_150_megabytes() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a figure").to_owned();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("kB")
-    };
-    let before = resident();
-    let start = std::time::Instant::now();
-    let mut map = Map::new();
-    for i in 0..1_000_000u64 {
-        let key = keyferry_tlog::leaf_hash(&i.to_be_bytes());
-        map.set(key, key).expect("full");
-        if i % 1000 == 999 {
-            map.root();
-        }
-    }
-    let megabytes = (resident() - before) / 1000;
-    println!("1,000,000 keys in batches of 1,000: {:?}, {megabytes} MB", start.elapsed());
-    assert!(megabytes < 150);
-}

@@ -1,0 +1,174 @@
+//! B14: a PIN attempt, server side: `begin`, then `finish` with what the evaluation led to. The client's Argon2id is
+//! left out: 64 bytes of its choice stand for the hardened PIN.
+
+use crate::Fallible;
+use crate::assertion::outcome_json;
+use crate::carrier::Carrier;
+use crate::carrier::Channel;
+use crate::ceiling::Ceilings;
+use crate::load::{Fleet, Outcome, Pace, Worker};
+use crate::measure::Spread;
+use crate::member::{Member, Newcomer};
+use crate::report::{Goal, Row};
+use crate::role::Service;
+use crate::settings::Settings;
+use keyferry_crypto::oprf::{Blind, Evaluation, blind};
+use keyferry_crypto::pin::{self, ClientKey, Hardened, PinAccess, PinSeed};
+use keyferry_crypto::random;
+use keyferry_enclave::HardwareRandom;
+use keyferry_wire::command::{Answer, Begin, Command, Evaluated, Expose, Finish, PinParams, Prepare};
+use keyferry_wire::frame::Reply;
+use keyferry_wire::{AccountId, AttemptId};
+use serde_json::json;
+
+/// Stated with a PIN, never used here: nothing is hardened.
+const PARAMS: PinParams = PinParams { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+
+/// A PIN as it is after Argon2id.
+fn hardened() -> Hardened {
+    Hardened { access: PinAccess::from_bytes([0x11; 32]), seed: PinSeed::from_bytes([0x22; 32]) }
+}
+
+/// A PIN on its way through the OPRF.
+struct Blinding {
+    hardened: Hardened,
+    state: Blind,
+    blinded: [u8; 32],
+}
+
+impl Blinding {
+    fn new() -> Fallible<Blinding> {
+        let hardened = hardened();
+        let (state, blinded) = blind(hardened.access.expose(), &mut HardwareRandom::default())?;
+        Ok(Blinding { hardened, state, blinded })
+    }
+
+    fn client_key(&self, account: &AccountId, evaluated: &Evaluated) -> Fallible<ClientKey> {
+        let evaluation = Evaluation { element: evaluated.element, proof: evaluated.proof };
+        let output = self.state.finalize(self.hardened.access.expose(), &evaluation, &evaluated.public)?;
+        Ok(pin::client_key(&output, &self.hardened, &account.0, u64::from(evaluated.generation)))
+    }
+}
+
+/// Sets the account's first PIN.
+pub(crate) fn set(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
+    let blinding = Blinding::new()?;
+    let salt = random::bytes(&mut HardwareRandom::default());
+    let prepare = Command::Prepare(Prepare { salt, params: PARAMS, blinded: blinding.blinded });
+    let reply = member.exchange(carrier, channel, vec![prepare], Vec::new())?;
+    let [Answer::Prepared(prepared)] = reply.answers.as_slice() else {
+        return Err("no PIN was prepared".into());
+    };
+    let key = blinding.client_key(&member.account, prepared)?;
+    let generation = prepared.generation;
+    let commitment = pin::commitment(&key, &member.account.0, u64::from(generation));
+    let expose = Command::Expose(Expose { generation, client_key: *key.expose(), commitment });
+    member.exchange(carrier, channel, vec![expose], Vec::new()).map(|_| ())
+}
+
+/// Enters the right PIN.
+fn attempt(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
+    let blinding = Blinding::new()?;
+    let (begin, attempt) = begin(&blinding);
+    let reply = member.exchange(carrier, channel, vec![begin], Vec::new())?;
+    let finish = finish(&blinding, &member.account, attempt, &reply)?;
+    let reply = member.exchange(carrier, channel, vec![finish], Vec::new())?;
+    match reply.answers.as_slice() {
+        [Answer::PinRight] => Ok(()),
+        _ => Err("the PIN was not right".into()),
+    }
+}
+
+/// Lets a further device join the account of a member by its PIN.
+pub(crate) fn join(member: &Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
+    let (newcomer, blinding) = (Newcomer::generate(), Blinding::new()?);
+    let identity = || Command::Authenticate(member.identity.clone());
+    let (begin, attempt) = begin(&blinding);
+    let reply = newcomer.ask(carrier, channel, vec![identity(), begin])?;
+    let finish = finish(&blinding, &member.account, attempt, &reply)?;
+    let commands = vec![identity(), finish, Command::Join(newcomer.registration())];
+    newcomer.ask(carrier, channel, commands).map(|_| ())
+}
+
+fn begin(blinding: &Blinding) -> (Command, AttemptId) {
+    let attempt = AttemptId(random::bytes(&mut HardwareRandom::default()));
+    (Command::Begin(Begin { generation: 1, attempt, blinded: blinding.blinded }), attempt)
+}
+
+fn finish(blinding: &Blinding, account: &AccountId, attempt: AttemptId, reply: &Reply) -> Fallible<Command> {
+    let Some(Answer::Evaluated(evaluated)) = reply.answers.last() else {
+        return Err("the PIN was not evaluated".into());
+    };
+    let value = *blinding.client_key(account, evaluated)?.expose();
+    Ok(Command::Finish(Finish { attempt, value }))
+}
+
+/// What was measured.
+pub(crate) struct Attempts {
+    rounds: Vec<Outcome>,
+    alone: Outcome,
+}
+
+fn attempt_here(worker: &mut Worker) -> Fallible<()> {
+    let Worker { http, channel, members, .. } = worker;
+    attempt(members.first_mut().ok_or("a connection without an account")?, http, channel)
+}
+
+/// Sets a PIN on one account per connection, and enters it again and again.
+pub(crate) fn measure(
+    settings: &Settings,
+    service: &Service,
+    mut members: Vec<Member>,
+) -> Fallible<(Attempts, Vec<Member>)> {
+    let rest = members.split_off(settings.connections.min(members.len()));
+    let mut fleet = Fleet::connect(service, settings.connections)?;
+    fleet.deal(members);
+    for worker in &mut fleet.workers {
+        let Worker { http, channel, members, .. } = worker;
+        members.iter_mut().try_for_each(|member| set(member, http, channel))?;
+    }
+    let rounds =
+        (0..settings.rounds).map(|_| fleet.run(service, settings.attempts, Pace::Closed, attempt_here));
+    let rounds = rounds.collect::<Fallible<Vec<_>>>()?;
+    let mut single = Fleet::connect(service, 1)?;
+    let mut members = fleet.collect();
+    single.deal(members.pop().into_iter().collect());
+    let alone = single.run(service, settings.attempts / 2, Pace::Closed, attempt_here)?;
+    members.extend(single.collect());
+    members.extend(rest);
+    Ok((Attempts { rounds, alone }, members))
+}
+
+impl Attempts {
+    pub(crate) fn row(&self, settings: &Settings, ceilings: &Ceilings) -> Row {
+        let of = |value: fn(&Outcome) -> f64| Spread::of(&self.rounds.iter().map(value).collect::<Vec<_>>());
+        let cpu = of(Outcome::cpu_us);
+        let least = (ceilings.oprf + 2.0 * (ceilings.verify + ceilings.hello)) / 1000.0;
+        Row::new("B14", "PIN attempt, server side (begin + right finish)", cpu.median, "us CPU")
+            .against(least)
+            .goal(Goal::AtMost { reach: 400.0, floor: Some(600.0) })
+            .note(format!(
+                "spread {:.0}..{:.0} us over {} rounds; gateway {:.0} us + enclave {:.0} us; ceiling: OPRF {:.0} us, 2 verify, 2 hello",
+                cpu.low,
+                cpu.high,
+                cpu.count,
+                of(|outcome| outcome.cpu_us_of(0)).median,
+                of(|outcome| outcome.cpu_us_of(1)).median,
+                ceilings.oprf / 1000.0
+            ))
+            .note(format!(
+                "wall per attempt, client's blinding and proof check included: alone p50 {:.2} ms, p99 {:.2} ms ({:.0} us CPU); \
+                 {} at once p50 {:.1} ms, p99 {:.1} ms",
+                self.alone.latency_ms(0.5),
+                self.alone.latency_ms(0.99),
+                self.alone.cpu_us(),
+                settings.connections,
+                of(|outcome| outcome.latency_ms(0.5)).median,
+                of(|outcome| outcome.latency_ms(0.99)).median,
+            ))
+            .details(json!({
+                "rounds": self.rounds.iter().map(outcome_json).collect::<Vec<_>>(),
+                "alone": outcome_json(&self.alone),
+            }))
+    }
+}
