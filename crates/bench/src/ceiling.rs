@@ -69,6 +69,23 @@ impl Ceilings {
         })
     }
 
+    /// What figures are held against: the middle between start and end.
+    pub(crate) fn mean(&self, later: &Ceilings) -> Ceilings {
+        let mid = f64::midpoint;
+        Ceilings {
+            sign: mid(self.sign, later.sign),
+            verify: mid(self.verify, later.verify),
+            ecdh: mid(self.ecdh, later.ecdh),
+            ed25519: mid(self.ed25519, later.ed25519),
+            aead: mid(self.aead, later.aead),
+            hkdf: mid(self.hkdf, later.hkdf),
+            node: mid(self.node, later.node),
+            oprf: mid(self.oprf, later.oprf),
+            hello: mid(self.hello, later.hello),
+            disk: self.disk.mean(&later.disk),
+        }
+    }
+
     pub(crate) fn values(&self) -> [f64; 11] {
         [
             self.sign,

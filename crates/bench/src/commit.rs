@@ -20,7 +20,11 @@ pub(crate) struct Commits {
 }
 
 /// Measures with a store that no gateway holds, and with a copy of it. Half of the accounts are used on either side.
-pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member>) -> Fallible<Commits> {
+pub(crate) fn measure(
+    settings: &Settings,
+    store: &Path,
+    mut members: Vec<Member>,
+) -> Fallible<(Commits, Vec<Member>)> {
     let copy = tempfile::tempdir_in(&settings.folder)?;
     copy_folder(store, copy.path())?;
     let start = |folder, commit| {
@@ -44,7 +48,9 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     }
     each.stop()?;
     group.stop()?;
-    Ok(Commits { pairs })
+    let mut members = to_group.collect();
+    members.extend(to_each.collect());
+    Ok((Commits { pairs }, members))
 }
 
 impl Commits {
@@ -54,8 +60,7 @@ impl Commits {
         };
         let group = of(|(group, _)| group.per_second());
         let each = of(|(_, each)| each.per_second());
-        let raw =
-            64.0 * ceilings.disk.commit_1.wall_ns as f64 / ceilings.disk.commit_64.wall_ns as f64;
+        let raw = 64.0 * ceilings.disk.commit_1.wall_ns as f64 / ceilings.disk.commit_64.wall_ns as f64;
         let row = Row::new("B4", "group commit against one sync per operation", group.median, "per s")
             .against(each.median)
             .ratio(of(|(group, each)| group.per_second() / each.per_second()))

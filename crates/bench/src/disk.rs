@@ -52,6 +52,19 @@ impl Disk {
         })
     }
 
+    pub(crate) fn mean(&self, later: &Disk) -> Disk {
+        let commit = |a: Commit, b: Commit| Commit {
+            cpu_ns: f64::midpoint(a.cpu_ns, b.cpu_ns),
+            wall_ns: u64::midpoint(a.wall_ns, b.wall_ns),
+        };
+        Disk {
+            commit_1: commit(self.commit_1, later.commit_1),
+            commit_64: commit(self.commit_64, later.commit_64),
+            sync_p50_ns: u64::midpoint(self.sync_p50_ns, later.sync_p50_ns),
+            sync_p99_ns: u64::midpoint(self.sync_p99_ns, later.sync_p99_ns),
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
         let us = |ns: u64| rounded(ns as f64 / 1000.0);
         json!({

@@ -136,22 +136,22 @@ impl Fleet {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let all = Mutex::new(Vec::with_capacity(total));
-        thread::scope(|scope| {
-            let run = |worker: &mut Worker| -> Fallible<()> {
-                let mut own = Vec::with_capacity(total / 32);
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= total || failed.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let due = pace.due(start, index);
-                    operation(worker).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-                    own.push(u64::try_from(due.elapsed().as_nanos())?);
+        let run = |worker: &mut Worker| -> Fallible<()> {
+            let mut own = Vec::with_capacity(total / 32);
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= total || failed.load(Ordering::Relaxed) {
+                    break;
                 }
-                all.lock().unwrap_or_else(PoisonError::into_inner).extend(own);
-                Ok(())
-            };
-            let run = &run;
+                let due = pace.due(start, index);
+                operation(worker).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+                own.push(u64::try_from(due.elapsed().as_nanos())?);
+            }
+            all.lock().unwrap_or_else(PoisonError::into_inner).extend(own);
+            Ok(())
+        };
+        let run = &run;
+        thread::scope(|scope| {
             let threads: Vec<_> =
                 self.workers.iter_mut().map(|worker| scope.spawn(move || run(worker))).collect();
             threads.into_iter().try_for_each(|thread| match thread.join() {

@@ -4,17 +4,19 @@
 use crate::Fallible;
 use crate::carrier::{Carrier, Peer};
 use crate::host::thread_cpu_ns;
+use crate::member::Member;
 use crate::role::NAME;
 use crate::token::BenchToken;
 use keyferry_enclave::sim::SimPlatform;
 use keyferry_engine::Engine;
 use keyferry_server::desk::CACHE_BYTES;
 use keyferry_server::ledger::{DiskFiles, LedgerFiles};
-use keyferry_server::store::SqliteReader;
+use keyferry_server::store::{Checkpointed, SqliteReader};
 use keyferry_server::{Desk, KeyBroker, SqliteStore, Store};
 use keyferry_wire::cbor::Limits;
 use keyferry_wire::door::{
-    Batch, BatchRef, FromEnclave, Hello, Loaded, Need, Open, OutBody, ToEnclave, Turn, Turned, Work,
+    AccountView, Batch, BatchRef, FromEnclave, Hello, Loaded, Need, Open, OutBody, ToEnclave, Turn, Turned,
+    Work,
 };
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
@@ -105,6 +107,12 @@ impl Local {
         Peer::appraised(&self.evidence)
     }
 
+    /// What the gateway attaches to a sign-in of this member.
+    pub(crate) fn view(&mut self, member: &Member) -> Fallible<AccountView> {
+        let passkeys: Vec<_> = member.passkeys.iter().take(1).map(|passkey| passkey.id).collect();
+        Ok(self.desk.view(&self.reader, &member.account, &[member.device], &passkeys)?)
+    }
+
     /// Runs requests of different accounts in one batch, to their replies.
     pub(crate) fn requests(&mut self, frames: Vec<RequestFrame>) -> Fallible<Vec<ReplyFrame>> {
         let count = frames.len();
@@ -193,7 +201,9 @@ impl Local {
             turned.batches.iter().for_each(|batch| self.desk.apply(batch));
             clock.lap(&mut self.steps.apply);
             self.committed = references(&turned.batches);
-            self.store.checkpoint_if_due()?;
+            if self.store.checkpoint_if_due()? == Checkpointed::Done {
+                self.reader.refresh()?;
+            }
             clock.lap(&mut self.steps.checkpoint);
         }
         Ok(turned)

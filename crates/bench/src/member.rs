@@ -117,11 +117,7 @@ impl Newcomer {
 
 impl Member {
     /// Creates the account with this number and enrols its first device, in one request.
-    pub(crate) fn enrol(
-        carrier: &mut dyn Carrier,
-        channel: &mut Channel,
-        number: usize,
-    ) -> Fallible<Member> {
+    pub(crate) fn enrol(carrier: &mut dyn Carrier, channel: &mut Channel, number: usize) -> Fallible<Member> {
         let (newcomer, identity) = (Newcomer::generate(), identity(number));
         let commands =
             vec![Command::CreateAccount(identity.clone()), Command::Enrol(newcomer.registration())];

@@ -92,11 +92,7 @@ impl Memory {
         let memory = Row::new("B8", what, self.used.sum(), "MB")
             .goal(Goal::AtMost { reach: 100.0, floor: Some(250.0) })
             .note(format!("after a restart: {}", self.restarted.text()))
-            .note(format!(
-                "after {} random assertions: {}",
-                settings.many_assertions,
-                self.used.text()
-            ))
+            .note(format!("after {} random assertions: {}", settings.many_assertions, self.used.text()))
             .note(format!("the store's file has {:.0} MB", self.store_mb))
             .details(json!({
                 "accounts": self.accounts,

@@ -8,8 +8,8 @@ use crate::{Fallible, stub};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use clap::{Args, Subcommand};
-use keyferry_server::{CommitMode, Config, EnclaveCommand, serve};
 use keyferry_server::serve::RateLimits;
+use keyferry_server::{CommitMode, Config, EnclaveCommand, serve};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ use std::process::{Child, Command, Stdio};
 #[derive(Subcommand, Clone)]
 pub(crate) enum Role {
     /// The real gateway, which starts the real enclave.
-    #[command(hide = true)]
-    RoleGateway(Gateway),
+    #[command(name = "role-gateway", hide = true)]
+    Gateway(Gateway),
     /// The enclave, started by the gateway.
-    #[command(hide = true)]
-    RoleEnclave,
+    #[command(name = "role-enclave", hide = true)]
+    Enclave,
     /// The stub path and the HTTP hello.
-    #[command(hide = true)]
-    RoleStub(Stub),
+    #[command(name = "role-stub", hide = true)]
+    Stub(Stub),
 }
 
 #[derive(Args, Clone)]
@@ -59,9 +59,9 @@ pub(crate) const NAME: &str = "bench.example";
 impl Role {
     pub(crate) fn run(self) -> Fallible<()> {
         match self {
-            Role::RoleGateway(gateway) => gateway.run(),
-            Role::RoleEnclave => Ok(keyferry_enclave::sim::serve_on_stdin()?),
-            Role::RoleStub(stub) => stub.run(),
+            Role::Gateway(gateway) => gateway.run(),
+            Role::Enclave => Ok(keyferry_enclave::sim::serve_on_stdin()?),
+            Role::Stub(stub) => stub.run(),
         }
     }
 }
@@ -99,10 +99,8 @@ const STUB_THREADS: usize = 2;
 impl Stub {
     fn run(self) -> Fallible<()> {
         host::pin(self.core)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(STUB_THREADS)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(STUB_THREADS).enable_all().build()?;
         let (address, peer) = stub::start(&runtime)?;
         announce(&json!({
             "address": address.to_string(),
@@ -168,8 +166,8 @@ impl Service {
         let out = child.stdout.take().ok_or("a child without standard output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        let ready: Value =
-            serde_json::from_str(&line).map_err(|_| "a measured process did not start: see its words above")?;
+        let ready: Value = serde_json::from_str(&line)
+            .map_err(|_| "a measured process did not start: see its words above")?;
         let address = ready.get("address").and_then(Value::as_str).ok_or("no address")?.parse()?;
         let pids = ready.get("pids").and_then(Value::as_array).ok_or("no pids")?;
         let pids = pids.iter().filter_map(|pid| u32::try_from(pid.as_u64()?).ok());

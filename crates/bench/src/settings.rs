@@ -2,7 +2,7 @@
 
 use crate::host::Cores;
 use crate::report::Row;
-use crate::{ceiling, disk, measure};
+use crate::{disk, measure};
 use std::path::PathBuf;
 
 pub(crate) struct Settings {
@@ -77,10 +77,5 @@ impl Settings {
     /// HTTP requests of one measurement of the hello.
     pub(crate) fn hellos(&self) -> usize {
         if self.quick { 4_000 } else { 20_000 }
-    }
-
-    /// Ceilings that count for the void flag.
-    pub(crate) fn ceilings() -> usize {
-        ceiling::NAMES.len()
     }
 }

@@ -26,9 +26,8 @@ impl KeyBroker for BenchToken {
         let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
         let verified = appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
         let context = Release::context(challenge, ROOT);
-        let sealed =
-            hpke::seal_to(verified.hpke_key(), Label::Release, &[&context], &ROOT_KEY, &mut self.0)
-                .map_err(|error| error.to_string())?;
+        let sealed = hpke::seal_to(verified.hpke_key(), Label::Release, &[&context], &ROOT_KEY, &mut self.0)
+            .map_err(|error| error.to_string())?;
         Ok(Release { root: ROOT, sealed: sealed.into(), custody_level: 0 })
     }
 

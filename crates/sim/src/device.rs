@@ -10,7 +10,7 @@ use keyferry_client::audit::Audit;
 use keyferry_client::evidence::{VerifiedEvidence, appraise};
 use keyferry_client::exchange::{self, ExchangeError, Signer};
 use keyferry_client::flow::{Call, FlowError, Step};
-use keyferry_client::home::Home;
+use keyferry_client::home::{Home, Vault};
 use keyferry_client::session::{Opening, Session};
 use keyferry_client::sync::Sync;
 use keyferry_crypto::sign::SigningKey;
@@ -55,6 +55,8 @@ pub struct Device {
     /// What its user wants.
     pub job: Option<Job>,
     waiting: Option<Waiting>,
+    /// Believes whatever rows the gateway shows (sabotage).
+    pub gullible: bool,
 }
 
 /// An errand under way.
@@ -106,7 +108,8 @@ impl Device {
         home.trust.stand_ins.push(SIM.to_owned());
         let disk = home.save().to_vec();
         let (evidence, session, job, waiting) = (None, None, None, None);
-        Device { at, account, role, home, disk, hw, uv, dice, evidence, session, job, waiting }
+        let gullible = false;
+        Device { at, account, role, home, disk, hw, uv, dice, evidence, session, job, waiting, gullible }
     }
 
     /// The same device from its disk, with nothing under way: after a crash, or in another world.
@@ -125,6 +128,7 @@ impl Device {
             session: None,
             job: None,
             waiting: None,
+            gullible: self.gullible,
         }
     }
 
@@ -305,6 +309,10 @@ impl Device {
             }
             (Awaited::Page, Tell::Sync(page)) => {
                 let Some(Job { work: Work::Sync(sync), .. }) = &mut self.job else { return Ok(None) };
+                if self.gullible {
+                    self.home.vault = Vault { rows: page.rows, cursor: page.cursor };
+                    return Ok(Some(End::Done(Outcome::Synced)));
+                }
                 let synced = sync.page(&mut self.home, page)?;
                 self.store();
                 Ok(synced.map(|_| End::Done(Outcome::Synced)))

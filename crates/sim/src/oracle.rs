@@ -134,6 +134,8 @@ pub struct Oracle {
     pub canaries: Canaries,
     /// Numbers of this run.
     pub stats: Stats,
+    /// What was seen since somebody last looked: for the trace.
+    pub notes: Vec<String>,
     /// What the users know, by account of the world.
     pub truths: Vec<Truth>,
     by_id: BTreeMap<AccountId, usize>,
@@ -252,6 +254,7 @@ impl Oracle {
                 return breach(law::AUDIT, format!("entry {seq} of account {account} does not open"));
             };
             self.stats.events += 1;
+            self.notes.push(format!("account {account} has entry {seq}: {:?} {:?}", event.kind, event.outcome));
             truth.happened(&event, &mut self.stats)?;
             truth.events.push(event);
         }
@@ -270,6 +273,8 @@ impl Oracle {
         if let Some(id) = scratch.account {
             self.meet(from.account, id)?;
         }
+        let said: Vec<_> = answers.iter().map(word_of).collect();
+        self.notes.push(format!("device {} is told: {}", from.device, said.join(" + ")));
         let pairs = || from.call.commands.iter().zip(&answers);
         for (command, answer) in pairs() {
             self.truths[from.account].check_event(from, command, answer)?;
@@ -351,6 +356,13 @@ fn open_event(key: &AuditKey, seq: u64, leaf: &[u8]) -> Option<Event> {
     let leaf = Leaf::from_bytes(leaf).filter(|leaf| leaf.tag == key.tag(seq))?;
     let plain = key.leaf_keys(seq, &leaf.salt).open_event(&[], &leaf.sealed).ok()?;
     Event::from_bytes(plain.expose()).filter(|event| event.seq == seq)
+}
+
+fn word_of(answer: &Answer) -> String {
+    match answer {
+        Answer::Refused(refusal) => refusal.to_string(),
+        other => format!("{other:?}").split(['(', ' ', '{']).next().unwrap_or_default().to_owned(),
+    }
 }
 
 /// For a home that keeps no secret.

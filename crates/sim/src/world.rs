@@ -4,6 +4,7 @@
 mod ends;
 mod faults;
 mod finale;
+mod script;
 mod wishes;
 
 use crate::device::{Device, End, Role};
@@ -32,7 +33,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { steps: 1_500, trace: false, sabotage: None, fresh_evidence: true }
+        Config { steps: 2_500, trace: false, sabotage: None, fresh_evidence: true }
     }
 }
 
@@ -126,6 +127,9 @@ impl World {
         evil: bool,
     ) -> World {
         let mut oracle = Oracle::new(people.len());
+        let mut devices = devices;
+        let gullible = config.sabotage == Some(Sabotage::BelieveStaleRows);
+        devices.iter_mut().for_each(|device| device.gullible = gullible);
         let mut gateway = Gateway::new(seed, shards);
         gateway.sabotage = config.sabotage;
         gateway.fresh_evidence = config.fresh_evidence;
@@ -331,6 +335,9 @@ impl World {
 
     /// Sends what the gateway has to say.
     fn post(&mut self) {
+        for note in std::mem::take(&mut self.oracle.notes) {
+            self.note(format_args!("  {note}"));
+        }
         for letter in std::mem::take(&mut self.gateway.outbox) {
             self.mail(letter);
         }

@@ -135,7 +135,7 @@ impl Scene {
             created: created.clone(),
             audit: device.audit(),
             passkeys: sorted(device.passkey_ids()),
-            devices: device.run(&["device", "list"]).done()["devices"].clone(),
+            devices: without_this(&device.run(&["device", "list"]).done()),
         };
         let ada = witness("ada", &laptops[0], &first[0]);
         // What it reads it must check from the ground up.
@@ -228,7 +228,17 @@ impl Witness {
         let options = request_for(RP_ID, &[self.created["id"].as_str().unwrap()]);
         if let Some(audit) = ask("audit", device.run(&["audit"])) {
             assert_eq!(audit["complete"], true);
-            assert_eq!(audit["entries"].as_array().unwrap(), &self.audit);
+            let mut entries = audit["entries"].as_array().unwrap().clone();
+            // A device that does not know a passkey cannot name its relying party.
+            for (entry, truth) in entries.iter_mut().zip(&self.audit) {
+                if entry["rp_id"].is_null() {
+                    entry["rp_id"] = truth["rp_id"].clone();
+                }
+            }
+            // Since then others who looked have signed in.
+            let since = entries.split_off(self.audit.len().min(entries.len()));
+            assert_eq!(entries, self.audit);
+            assert!(since.iter().all(|entry| entry["kind"] == "assert"), "{since:?}");
         }
         if let Some(list) = ask("list", device.run(&["passkey", "list"])) {
             let ids = list["passkeys"].as_array().unwrap().iter();
@@ -237,7 +247,7 @@ impl Witness {
         }
         ask("sync", device.run(&["sync"]));
         if let Some(devices) = ask("devices", device.run(&["device", "list"])) {
-            assert_eq!(devices["devices"], self.devices);
+            assert_eq!(without_this(&devices), self.devices);
         }
         if let Some(status) = ask("pin", device.run(&["pin", "status"])) {
             assert_eq!(status["left"], 10);
@@ -249,6 +259,15 @@ impl Witness {
     }
 }
 
+/// The list of devices, but for the mark at the one that asks.
+fn without_this(document: &Value) -> Value {
+    let mut devices = document["devices"].clone();
+    for device in devices.as_array_mut().unwrap() {
+        device.as_object_mut().unwrap().remove("this");
+    }
+    devices
+}
+
 fn sorted(mut ids: Vec<String>) -> Vec<String> {
     ids.sort();
     ids
@@ -256,6 +275,8 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 
 const ADA_READS: &[&str] = &["ada audit", "ada sync", "phone audit", "phone sync"];
 const ADA_ASKS: &[&str] = &["ada devices", "ada pin", "ada get", "phone get"];
+/// The phone needs its own row alone.
+const LAPTOP_ASKS: &[&str] = &["ada devices", "ada pin", "ada get"];
 
 /// Bytes of a leaf in the store: the leaf and the index of its account's leaf before.
 const LINKED_LEAF: usize = 224 + 8;
@@ -447,33 +468,33 @@ fn exchanged_and_older_device_rows_are_refused() {
     let laptop = |tables: &Tables| {
         tables.rows("devices").into_iter().find(|row| row.bytes("device") == old.bytes("device")).unwrap()
     };
-    scene.alarmed("an older device", ADA_ASKS, |data| {
+    scene.alarmed("an older device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         assert_ne!(laptop(&tables).bytes("row"), old.bytes("row"), "it had changed");
         tables.put(old);
     });
-    scene.refused("a device deleted", ADA_ASKS, |data| {
+    scene.refused("a device deleted", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         let id: String = old.bytes("device").iter().map(|byte| format!("{byte:02x}")).collect();
         tables.edit(&format!("DELETE FROM devices WHERE device = x'{id}'"));
     });
-    scene.alarmed("a bit of a device", ADA_ASKS, |data| {
+    scene.alarmed("a bit of a device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         patch(&tables, &laptop(&tables), "row", flip_middle);
     });
-    scene.alarmed("another account's device", ADA_ASKS, |data| {
+    scene.alarmed("another account's device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         let other = tables.rows("devices").into_iter().find(device(2)).unwrap();
         tables.put(&laptop(&tables).with("row", other.cell("row")));
     });
-    scene.alarmed("the phone's row for the laptop's", ADA_ASKS, |data| {
+    scene.alarmed("the phone's row for the laptop's", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         let phone = tables.rows("devices").into_iter().filter(device(1));
         let phone = phone.into_iter().find(|row| row.bytes("device") != old.bytes("device")).unwrap();
         tables.put(&laptop(&tables).with("row", phone.cell("row")));
     });
     // The host can lock a reader out, but not let one in to what it cannot open.
-    scene.refused("another access token", ADA_READS, |data| {
+    scene.refused("another access token", &["ada sync"], |data| {
         let tables = Tables::open(data);
         patch(&tables, &laptop(&tables), "access", flip(0));
     });

@@ -109,6 +109,18 @@ fn names_are_changed_on_one_device_and_seen_on_the_other() {
     laptop.run(&["passkey", "rename", "--id", id, "--user-name", "late"]).refused("no_credentials");
 }
 
+/// One id in 64 begins with a hyphen in base64url.
+#[test]
+fn ids_that_begin_with_a_hyphen_are_taken_as_ids() {
+    let world = World::new();
+    let service = world.service();
+    let laptop = Person::new(&world, &service, "ada").enrol("laptop");
+    let id = "-AAAAAAAAAAAAAAAAAAAAA";
+    laptop.run(&["passkey", "delete", "--id", id]).refused("no_credentials");
+    laptop.run(&["passkey", "rename", "--id", id, "--user-name", "name"]).refused("no_credentials");
+    laptop.run(&["device", "rename", "--device", id, "--label", "label"]).refusal();
+}
+
 /// Edits on two devices at once: both are kept or one is told, and both devices end with the same.
 #[test]
 fn two_devices_that_edit_at_once_agree_in_the_end() {

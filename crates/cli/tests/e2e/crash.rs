@@ -134,8 +134,8 @@ fn nothing_acknowledged_is_lost_over_thirty_kills() {
     println!("service ready again after a kill: {}", figures(&starts));
     println!("first answer after the enclave's kill, command included: {}", figures(&returns));
     println!("tries that the thief was told are left: {told:?}");
-    // Once more from the disk alone.
-    service.kill();
+    // Once more from the disk alone; and an orderly end is one too.
+    service.stop();
     service.start_again();
     for (number, person) in people.iter().enumerate() {
         assert_kept(&done[number * 2..number * 2 + 2], &person.name);
@@ -148,12 +148,16 @@ fn nothing_acknowledged_is_lost_over_thirty_kills() {
 
 fn kill_often(service: &mut Service, starts: &mut Vec<Duration>, returns: &mut Vec<Duration>) {
     let mut dice = Dice(SEED);
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         // The one place where time itself is what is tested: a kill at any moment of the work.
         std::thread::sleep(Duration::from_millis(dice.below(900)));
         if dice.below(2) == 0 {
             let enclave = service.enclave_pid();
             service.kill();
+            // Some starts do not come to their end either.
+            for _ in 0..dice.below(3) {
+                service.start_again_and_kill(Duration::from_millis(dice.below(300)));
+            }
             service.start_again();
             starts.push(service.took);
             until("the end of the old enclave", || (!crate::harness::is_alive(enclave)).then_some(()));
@@ -166,6 +170,11 @@ fn kill_often(service: &mut Service, starts: &mut Vec<Duration>, returns: &mut V
                 (healthy && service.enclave_pid() != before).then_some(())
             });
             returns.push(killed.elapsed());
+        }
+        if kill % 10 == 9 {
+            // In the middle of the load, and yet in good order.
+            service.stop();
+            service.start_again();
         }
     }
 }

@@ -49,10 +49,22 @@ impl Drop for SmallDisk {
 fn full_disk_is_told_and_nothing_is_half_written() {
     let world = World::new();
     let Some(disk) = SmallDisk::mount(&world, 24) else { return };
-    let data = disk.0.join("data");
-    // The disk is full for the service alone; its log lies on it as well, and must not matter.
-    let mut service = Service::start(&data, &["--shards", "1"]);
-    let ada = Person::new(&world, &service, "ada");
+    fs::create_dir(disk.0.join("data")).unwrap();
+    std::os::unix::fs::symlink(disk.0.join("data"), world.data()).unwrap();
+    survive_a_full_disk(&world, &disk, &world.data());
+}
+
+/// The same where the service's log goes to the same disk: what cannot be logged must not be in the way.
+#[test]
+fn full_disk_with_the_log_on_it_is_told_and_nothing_is_half_written() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 24) else { return };
+    survive_a_full_disk(&world, &disk, &disk.0.join("data"));
+}
+
+fn survive_a_full_disk(world: &World, disk: &SmallDisk, data: &Path) {
+    let mut service = Service::start(data, &["--shards", "1"]);
+    let ada = Person::new(world, &service, "ada");
     let laptop = ada.enrol("laptop");
     let created = laptop.create(SITE, &creation(RP_ID, "ada")).done();
 
@@ -61,8 +73,7 @@ fn full_disk_is_told_and_nothing_is_half_written() {
         let said = laptop.create(SITE, &creation(RP_ID, "ada"));
         (said.status != Some(0)).then_some(said)
     });
-    let sentence = said.fault();
-    assert!(sentence.contains("disk") || sentence.contains("space"), "no word of the disk: {sentence}");
+    let told = said.fault();
     // As long as it is full, so is the answer; no half of a passkey, no half of a try.
     for _ in 0..3 {
         laptop.create(SITE, &creation(RP_ID, "ada")).fault();
@@ -101,6 +112,8 @@ fn full_disk_is_told_and_nothing_is_half_written() {
     service.start_again();
     assert_eq!(laptop.audit(), entries);
     laptop.get(SITE, &request(RP_ID)).done();
+    // Who can do something about it was told what.
+    assert!(told.contains("disk") || told.contains("space"), "no word of the disk: {told}");
 }
 
 #[test]
@@ -156,6 +169,24 @@ fn dead_enclave_is_replaced_at_once() {
         assert!(service.metric("keyferry_enclave_restarts_total") >= round);
     }
     laptop.audit();
+}
+
+/// A log that cannot be written to is no reason to stop (`/dev/full` is a disk that is always full).
+#[test]
+fn service_whose_log_cannot_be_written_serves_all_the_same() {
+    let world = World::new();
+    if !Path::new("/dev/full").exists() {
+        return skip::<()>("there is no /dev/full").unwrap_or_default();
+    }
+    std::os::unix::fs::symlink("/dev/full", world.path("data.stderr.log")).unwrap();
+    let service = world.service();
+    let laptop = Person::new(&world, &service, "ada").enrol("laptop");
+    laptop.create(SITE, &creation(RP_ID, "ada")).done();
+    // Something to log: a request that is refused, and an enclave that dies.
+    let refused = ureq::get(format!("{}/v1/nothing", service.url)).call();
+    assert!(matches!(refused, Err(ureq::Error::StatusCode(404))), "{refused:?}");
+    signal(service.enclave_pid(), "KILL");
+    until("service", || (laptop.get(SITE, &request(RP_ID)).status == Some(0)).then_some(()));
 }
 
 /// An enclave that stands still: everybody who waits is told in the end (security checklist, 30).

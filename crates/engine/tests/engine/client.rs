@@ -16,19 +16,19 @@ use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::*;
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, RequestId, SessionId, Wire};
 
-pub struct Session {
-    pub transport: Transport,
-    pub id: SessionId,
-    pub next: u64,
+pub(crate) struct Session {
+    pub(crate) transport: Transport,
+    pub(crate) id: SessionId,
+    pub(crate) next: u64,
 }
 
-pub fn chan_key(evidence: &Evidence) -> [u8; 65] {
+pub(crate) fn chan_key(evidence: &Evidence) -> [u8; 65] {
     let point = [vec![4], jwk(evidence, "chan", "x"), jwk(evidence, "chan", "y")].concat();
     point.try_into().unwrap()
 }
 
 /// Message 1 to the enclave of this evidence.
-pub fn knock(random: &mut dyn Random, evidence: &Evidence) -> (Initiator, SessionOpen) {
+pub(crate) fn knock(random: &mut dyn Random, evidence: &Evidence) -> (Initiator, SessionOpen) {
     let hash = sha256(&[&evidence.to_bytes()]);
     let prologue = channel::prologue(Suite::One, &hash, &[]);
     let (state, message) = Initiator::start(random, Suite::One, &chan_key(evidence), &prologue).unwrap();
@@ -36,7 +36,7 @@ pub fn knock(random: &mut dyn Random, evidence: &Evidence) -> (Initiator, Sessio
 }
 
 impl Session {
-    pub fn open(host: &mut Host, random: &mut dyn Random) -> Session {
+    pub(crate) fn open(host: &mut Host, random: &mut dyn Random) -> Session {
         let evidence = host.evidence.clone().unwrap();
         let (state, open) = knock(random, &evidence);
         match host.open(open) {
@@ -47,13 +47,13 @@ impl Session {
         }
     }
 
-    pub fn seal(&mut self, request: &Request) -> RequestFrame {
+    pub(crate) fn seal(&mut self, request: &Request) -> RequestFrame {
         let number = self.next;
         self.next += 1;
         self.seal_bytes(number, &seal::pad256(&request.to_bytes()), request)
     }
 
-    pub fn seal_bytes(&self, number: u64, padded: &[u8], hints: &Request) -> RequestFrame {
+    pub(crate) fn seal_bytes(&self, number: u64, padded: &[u8], hints: &Request) -> RequestFrame {
         RequestFrame {
             version: 1,
             suite: 1,
@@ -67,26 +67,26 @@ impl Session {
         }
     }
 
-    pub fn read(&self, frame: &ReplyFrame) -> Reply {
+    pub(crate) fn read(&self, frame: &ReplyFrame) -> Reply {
         assert_eq!(frame.session, self.id);
         let padded = self.transport.open(frame.number, &frame.ciphertext).unwrap();
         Reply::from_bytes(seal::unpad(&padded).unwrap()).unwrap()
     }
 }
 
-pub struct Device {
-    pub hw: SigningKey,
-    pub uv: Option<SigningKey>,
-    pub sealing: BoxKey,
-    pub id: DeviceId,
-    pub account: Option<AccountId>,
-    pub secrets: Option<MemberSecrets>,
-    pub random: Seeded,
+pub(crate) struct Device {
+    pub(crate) hw: SigningKey,
+    pub(crate) uv: Option<SigningKey>,
+    pub(crate) sealing: BoxKey,
+    pub(crate) id: DeviceId,
+    pub(crate) account: Option<AccountId>,
+    pub(crate) secrets: Option<MemberSecrets>,
+    pub(crate) random: Seeded,
 }
 
 /// Who is said to send a request, and which keys sign it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum As {
+pub(crate) enum As {
     Nobody,
     Stranger,
     StrangerWithUv,
@@ -95,7 +95,7 @@ pub enum As {
 }
 
 impl Device {
-    pub fn new(random: &mut Seeded) -> Device {
+    pub(crate) fn new(random: &mut Seeded) -> Device {
         let mut random = random.fork();
         let hw = SigningKey::generate(&mut random);
         let digest = labelled_hash(Label::DeviceId, &[&hw.public()]);
@@ -110,11 +110,11 @@ impl Device {
         }
     }
 
-    pub fn request_id(&mut self) -> RequestId {
+    pub(crate) fn request_id(&mut self) -> RequestId {
         RequestId(random::bytes(&mut self.random))
     }
 
-    pub fn registration(&self) -> Registration {
+    pub(crate) fn registration(&self) -> Registration {
         Registration {
             hw: self.hw.public().to_vec().into(),
             uv: self.uv.as_ref().map(|uv| uv.public().to_vec().into()),
@@ -125,7 +125,7 @@ impl Device {
     }
 
     /// A request, not signed yet.
-    pub fn unsigned(&self, sender: As, id: RequestId, commands: &[Command]) -> Request {
+    pub(crate) fn unsigned(&self, sender: As, id: RequestId, commands: &[Command]) -> Request {
         let member = matches!(sender, As::Member | As::MemberWithUv);
         let stranger = matches!(sender, As::Stranger | As::StrangerWithUv);
         let half = self.secrets.as_ref().filter(|_| member).map(|secrets| secrets.wrapped.clone());
@@ -142,7 +142,7 @@ impl Device {
         }
     }
 
-    pub fn sign(&self, mut request: Request, sender: As, handshake: &Hash) -> Request {
+    pub(crate) fn sign(&self, mut request: Request, sender: As, handshake: &Hash) -> Request {
         let mut levels = Vec::new();
         if sender != As::Nobody {
             levels.push(signature(&request, Level::Hw, &self.hw, handshake));
@@ -155,12 +155,18 @@ impl Device {
     }
 
     /// A signed request for this session.
-    pub fn request(&self, session: &Session, sender: As, id: RequestId, commands: &[Command]) -> Request {
+    pub(crate) fn request(
+        &self,
+        session: &Session,
+        sender: As,
+        id: RequestId,
+        commands: &[Command],
+    ) -> Request {
         self.sign(self.unsigned(sender, id, commands), sender, session.transport.handshake_hash())
     }
 
     /// Opens what only this device may read.
-    pub fn admit(&mut self, member: &Member) {
+    pub(crate) fn admit(&mut self, member: &Member) {
         let account = member.account.account;
         let aad: [&[u8]; 2] = [&account.0, &member.device.0];
         let plain = self.sealing.open(Label::DeviceBox, &aad, &member.secrets).unwrap();
@@ -170,7 +176,7 @@ impl Device {
     }
 }
 
-pub fn signature(request: &Request, level: Level, key: &SigningKey, handshake: &Hash) -> Signature {
+pub(crate) fn signature(request: &Request, level: Level, key: &SigningKey, handshake: &Hash) -> Signature {
     let label = match level {
         Level::Hw => Label::RequestHw,
         Level::Uv => Label::RequestUv,
@@ -180,11 +186,11 @@ pub fn signature(request: &Request, level: Level, key: &SigningKey, handshake: &
     Signature { level, alg: -7, signature: key.sign(&message).into() }
 }
 
-pub fn identity(name: &str, password: u8) -> Authenticate {
+pub(crate) fn identity(name: &str, password: u8) -> Authenticate {
     Authenticate { kind: IdentityKind::Local, name: name.to_owned(), proof: [password; 32] }
 }
 
-pub fn create_for(rp_id: &str) -> CreatePasskey {
+pub(crate) fn create_for(rp_id: &str) -> CreatePasskey {
     CreatePasskey {
         rp_id: rp_id.to_owned(),
         user_id: Bytes(vec![9; 16]),
@@ -198,7 +204,7 @@ pub fn create_for(rp_id: &str) -> CreatePasskey {
     }
 }
 
-pub fn assert_for(id: CredentialId, rp_id: &str) -> Assert {
+pub(crate) fn assert_for(id: CredentialId, rp_id: &str) -> Assert {
     Assert {
         id,
         rp_id: rp_id.to_owned(),

@@ -17,34 +17,36 @@ use keyferry_wire::publish::PasskeyRow;
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 
-pub const NAME: &str = "log.example";
-pub const ROOT: [u8; 32] = [0x5a; 32];
+pub(crate) const NAME: &str = "log.example";
+pub(crate) const ROOT: [u8; 32] = [0x5a; 32];
 /// 1 May 2026.
-pub const START_MS: u64 = 1_777_593_600_000;
+pub(crate) const START_MS: u64 = 1_777_593_600_000;
 
 #[derive(Clone, Default)]
-pub struct Log {
-    pub leaves: Vec<Vec<u8>>,
-    pub checkpoint: String,
-    pub batch: u64,
+pub(crate) struct Log {
+    pub(crate) leaves: Vec<Vec<u8>>,
+    pub(crate) checkpoint: String,
+    pub(crate) batch: u64,
 }
 
 #[derive(Clone)]
-pub struct Stored {
-    pub map_key: Hash,
-    pub shard: ShardId,
-    pub state: AccountState,
-    pub devices: BTreeMap<DeviceId, DeviceRow>,
-    pub passkeys: BTreeMap<CredentialId, PasskeyRow>,
+pub(crate) struct Stored {
+    pub(crate) map_key: Hash,
+    pub(crate) shard: ShardId,
+    pub(crate) state: AccountState,
+    pub(crate) devices: BTreeMap<DeviceId, DeviceRow>,
+    pub(crate) passkeys: BTreeMap<CredentialId, PasskeyRow>,
     /// Places of the account's leaves in its log.
-    pub entries: Vec<u64>,
+    pub(crate) entries: Vec<u64>,
 }
 
 #[derive(Clone, Default)]
-pub struct Disk {
-    pub service: Option<ServiceRow>,
-    pub logs: Vec<Log>,
-    pub accounts: BTreeMap<AccountId, Stored>,
+pub(crate) struct Disk {
+    pub(crate) service: Option<ServiceRow>,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) accounts: BTreeMap<AccountId, Stored>,
+    /// As the rows make them; a test that bends rows finds the maps unbent.
+    maps: BTreeMap<ShardId, Map>,
 }
 
 /// Complete subtrees of a list of leaves, made anew each time: tests are small.
@@ -62,7 +64,7 @@ impl Nodes for Leaves<'_> {
 }
 
 impl Log {
-    pub fn tail(&self, shard: ShardId) -> Tail {
+    pub(crate) fn tail(&self, shard: ShardId) -> Tail {
         let size = u64::try_from(self.leaves.len()).unwrap();
         let mut frontier = Frontier::new();
         self.leaves.iter().for_each(|leaf| frontier.push(leaf_hash(leaf)));
@@ -77,7 +79,7 @@ impl Log {
 }
 
 impl Disk {
-    pub fn apply(&mut self, batch: &Batch) {
+    pub(crate) fn apply(&mut self, batch: &Batch) {
         let number = usize::from(batch.shard.0);
         if self.logs.len() <= number {
             self.logs.resize(number + 1, Log::default());
@@ -98,6 +100,9 @@ impl Disk {
                 entries: Vec::new(),
             });
             stored.state = put.state.clone();
+            let map = self.maps.entry(batch.shard).or_default();
+            map.set(put.map_key, map_value(&put.state)).unwrap();
+            map.root();
             for device in &put.devices {
                 let row = DeviceRow { device: device.device, row: device.row.clone() };
                 stored.devices.insert(device.device, row);
@@ -109,16 +114,11 @@ impl Disk {
         }
     }
 
-    pub fn map(&self, shard: ShardId) -> Map {
-        let mut map = Map::new();
-        for stored in self.accounts.values().filter(|stored| stored.shard == shard) {
-            map.set(stored.map_key, map_value(&stored.state)).unwrap();
-        }
-        map.root();
-        map
+    pub(crate) fn map(&self, shard: ShardId) -> Map {
+        self.maps.get(&shard).cloned().unwrap_or_default()
     }
 
-    pub fn view(
+    pub(crate) fn view(
         &self,
         account: &AccountId,
         need: Option<&Need>,
@@ -162,7 +162,7 @@ fn vault(stored: Option<&Stored>) -> Map {
     map
 }
 
-pub fn map_value(state: &AccountState) -> Hash {
+pub(crate) fn map_value(state: &AccountState) -> Hash {
     state::map_value(&AccountFields {
         row: state::row_hash(&state.row),
         seq: state.seq,
@@ -173,31 +173,31 @@ pub fn map_value(state: &AccountState) -> Hash {
 }
 
 /// Changes a view before the enclave sees it.
-pub type Lie = Box<dyn FnMut(&mut AccountView)>;
+pub(crate) type Lie = Box<dyn FnMut(&mut AccountView)>;
 
-pub struct Host {
-    pub engine: Engine,
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
     platform: Sim,
     random: Seeded,
-    pub now_ms: u64,
-    pub shards: u16,
-    pub root: [u8; 32],
-    pub disk: Disk,
-    pub durable: Disk,
+    pub(crate) now_ms: u64,
+    pub(crate) shards: u16,
+    pub(crate) root: [u8; 32],
+    pub(crate) disk: Disk,
+    pub(crate) durable: Disk,
     /// Given out and not durable yet.
-    pub flying: VecDeque<Batch>,
+    pub(crate) flying: VecDeque<Batch>,
     /// Durable, and the enclave does not know.
     acknowledged: Vec<BatchRef>,
-    pub evidence: Option<Evidence>,
-    pub greeting: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
+    pub(crate) greeting: Option<Evidence>,
     tickets: u64,
-    pub frames: BTreeMap<u64, RequestFrame>,
-    pub lie: Option<Lie>,
-    pub batches: Vec<Batch>,
+    pub(crate) frames: BTreeMap<u64, RequestFrame>,
+    pub(crate) lie: Option<Lie>,
+    pub(crate) batches: Vec<Batch>,
 }
 
 impl Host {
-    pub fn new(seed: u64, shards: u16) -> Host {
+    pub(crate) fn new(seed: u64, shards: u16) -> Host {
         let mut random = Seeded::new(seed);
         Host {
             engine: Engine::default(),
@@ -219,11 +219,11 @@ impl Host {
         }
     }
 
-    pub fn send(&mut self, message: ToEnclave) -> FromEnclave {
+    pub(crate) fn send(&mut self, message: ToEnclave) -> FromEnclave {
         self.engine.handle(&mut self.platform, message)
     }
 
-    pub fn greet(&mut self) -> [u8; 32] {
+    pub(crate) fn greet(&mut self) -> [u8; 32] {
         let challenge = keyferry_crypto::random::bytes(&mut self.random);
         let hello = Hello { version: 1, challenge, now_ms: self.now_ms };
         match self.send(ToEnclave::Hello(hello)) {
@@ -233,7 +233,7 @@ impl Host {
         challenge
     }
 
-    pub fn release(&mut self, challenge: &[u8; 32]) -> Release {
+    pub(crate) fn release(&mut self, challenge: &[u8; 32]) -> Release {
         let greeting = self.greeting.clone().unwrap();
         let hpke_key = jwk(&greeting, "hpke", "x").try_into().unwrap();
         let context = Release::context(challenge, 1);
@@ -242,7 +242,7 @@ impl Host {
         Release { root: 1, sealed: sealed.into(), custody_level: 0 }
     }
 
-    pub fn load_message(&mut self) -> Load {
+    pub(crate) fn load_message(&mut self) -> Load {
         let challenge = self.greet();
         Load {
             now_ms: self.now_ms,
@@ -255,7 +255,7 @@ impl Host {
     }
 
     /// A `Load` with the release of this life, for an enclave that has had one.
-    pub fn load_message_again(&mut self) -> Load {
+    pub(crate) fn load_message_again(&mut self) -> Load {
         let release = self.release(&[0; 32]);
         Load {
             now_ms: self.now_ms,
@@ -268,7 +268,7 @@ impl Host {
     }
 
     /// Starts a new enclave from what is durable, as far as its BOOT.
-    pub fn start(&mut self) -> Loaded {
+    pub(crate) fn start(&mut self) -> Loaded {
         self.engine = Engine::default();
         self.disk = self.durable.clone();
         self.flying.clear();
@@ -288,7 +288,7 @@ impl Host {
     }
 
     /// Starts a new enclave and makes its BOOT durable.
-    pub fn boot(&mut self) {
+    pub(crate) fn boot(&mut self) {
         self.start();
         self.persist();
         assert!(self.turn(Vec::new(), Vec::new()).is_empty());
@@ -303,19 +303,19 @@ impl Host {
     }
 
     /// Makes everything durable; the enclave learns of it with the next turn.
-    pub fn persist(&mut self) {
+    pub(crate) fn persist(&mut self) {
         while let Some(batch) = self.flying.pop_front() {
             self.durable.apply(&batch);
             self.acknowledged.push(BatchRef { shard: batch.shard, number: batch.number });
         }
     }
 
-    pub fn ticket(&mut self) -> u64 {
+    pub(crate) fn ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
     }
 
-    pub fn turn(&mut self, opens: Vec<Open>, work: Vec<Work>) -> Vec<Out> {
+    pub(crate) fn turn(&mut self, opens: Vec<Open>, work: Vec<Work>) -> Vec<Out> {
         let committed = std::mem::take(&mut self.acknowledged);
         let turn = Turn { now_ms: self.now_ms, committed, opens, work };
         match self.send(ToEnclave::Turn(turn)) {
@@ -327,7 +327,7 @@ impl Host {
         }
     }
 
-    pub fn open(&mut self, open: SessionOpen) -> OutBody {
+    pub(crate) fn open(&mut self, open: SessionOpen) -> OutBody {
         let ticket = self.ticket();
         let mut out = self.turn(vec![Open { ticket, open }], Vec::new());
         assert_eq!(out.len(), 1);
@@ -336,7 +336,7 @@ impl Host {
     }
 
     /// A new request with the view that its hints lead to.
-    pub fn work(&mut self, frame: RequestFrame) -> Work {
+    pub(crate) fn work(&mut self, frame: RequestFrame) -> Work {
         let ticket = self.ticket();
         let known = frame.account.filter(|account| self.disk.accounts.contains_key(account));
         let view = known.map(|account| self.view(&account, None, Some(&frame)));
@@ -345,7 +345,7 @@ impl Host {
     }
 
     /// A request that waits, with what it needs.
-    pub fn resume(&mut self, ticket: u64, need: &Need) -> Work {
+    pub(crate) fn resume(&mut self, ticket: u64, need: &Need) -> Work {
         let frame = self.frames.get(&ticket).cloned();
         Work { ticket, frame: None, view: Some(self.view(&need.account, Some(need), frame.as_ref())) }
     }
@@ -364,7 +364,7 @@ impl Host {
     }
 
     /// Runs one request until its rows are there; `None` when the answer waits for a batch.
-    pub fn submit(&mut self, frame: RequestFrame) -> (u64, Option<OutBody>) {
+    pub(crate) fn submit(&mut self, frame: RequestFrame) -> (u64, Option<OutBody>) {
         let mut work = self.work(frame);
         let ticket = work.ticket;
         loop {
@@ -378,25 +378,25 @@ impl Host {
     }
 
     /// Runs one request to its end.
-    pub fn serve(&mut self, frame: RequestFrame) -> OutBody {
+    pub(crate) fn serve(&mut self, frame: RequestFrame) -> OutBody {
         let (ticket, body) = self.submit(frame);
         body.unwrap_or_else(|| self.settle(ticket))
     }
 
     /// Makes everything durable and takes the answer for a ticket.
-    pub fn settle(&mut self, ticket: u64) -> OutBody {
+    pub(crate) fn settle(&mut self, ticket: u64) -> OutBody {
         self.persist();
         let out = self.turn(Vec::new(), Vec::new());
         out.into_iter().find(|out| out.ticket == ticket).expect("the answer comes with the batch").body
     }
 
-    pub fn entries(&self, account: &AccountId) -> usize {
+    pub(crate) fn entries(&self, account: &AccountId) -> usize {
         self.disk.accounts.get(account).map_or(0, |stored| stored.entries.len())
     }
 }
 
 /// A member of a key in the evidence's runtime data.
-pub fn jwk(evidence: &Evidence, kid: &str, member: &str) -> Vec<u8> {
+pub(crate) fn jwk(evidence: &Evidence, kid: &str, member: &str) -> Vec<u8> {
     use base64::Engine as _;
     let data: serde_json::Value = serde_json::from_slice(&evidence.runtime_data).unwrap();
     let key = data["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).unwrap();

@@ -102,7 +102,7 @@ fn every_field_of_a_state_matters() {
         |view| view.state.as_mut().unwrap().vault_seq += 1,
         |view| view.state.as_mut().unwrap().vault_root[0] ^= 1,
         |view| view.state.as_mut().unwrap().row.0[40] ^= 1,
-        |view| drop(view.state.as_mut().unwrap().row.0.pop()),
+        |view| view.state.as_mut().unwrap().row.0.truncate(40),
         |view| view.map_key[0] ^= 1,
         |view| view.shard.0 += 1,
     ];

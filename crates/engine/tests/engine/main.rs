@@ -1,6 +1,5 @@
 //! The trusted state machine against an honest, a forgetful and an evil host, and against clients of all kinds.
 //! Host and client are written here from the protocol alone; they share no code with the real ones.
-
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod account;

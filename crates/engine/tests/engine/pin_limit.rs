@@ -86,7 +86,8 @@ fn the_tenth_try_may_be_repeated_and_finished() {
 #[test]
 fn the_open_tenth_try_is_destroyed_after_ten_minutes() {
     // The right PIN comes too late, and so does every other word about it.
-    let late: [fn(&mut World, &mut Device, &Try, Finish) -> Code; 2] = [
+    type Late = fn(&mut World, &mut Device, &Try, Finish) -> Code;
+    let late: [Late; 2] = [
         |world, ann, _, finish| code(&world.ask(ann, As::Member, &[Command::Finish(finish)])),
         |world, ann, tenth, _| world.begin(ann, tenth).unwrap_err().code,
     ];

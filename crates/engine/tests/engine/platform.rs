@@ -8,18 +8,18 @@ use keyferry_wire::cbor::Bytes;
 use keyferry_wire::evidence::{Evidence, SIM, SimReport};
 
 /// SHA-256 of seed and counter.
-pub struct Seeded {
+pub(crate) struct Seeded {
     seed: u64,
     counter: u64,
 }
 
 impl Seeded {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, counter: 0 }
     }
 
     /// Another source, for another party.
-    pub fn fork(&mut self) -> Seeded {
+    pub(crate) fn fork(&mut self) -> Seeded {
         self.counter += 1;
         Seeded::new(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.counter))
     }
@@ -35,7 +35,7 @@ impl Random for Seeded {
     }
 }
 
-pub struct Sim(pub Seeded);
+pub(crate) struct Sim(pub Seeded);
 
 impl Platform for Sim {
     fn random(&mut self) -> &mut dyn Random {

@@ -1,12 +1,12 @@
 //! Several shards: each with its own log, batches and word of durability.
 
-use crate::client::{As, Device};
+use crate::client::{As, Device, Session};
 use crate::host::map_value;
 use crate::world::{PIN, World, attempt};
 use keyferry_tlog::{Frontier, Note, SignedCheckpoint, VerifierKey, leaf_hash};
 use keyferry_wire::command::{Answer, Command, RenameDevice};
-use keyferry_wire::door::{BatchRef, Drop, OutBody};
-use keyferry_wire::ledger::{Class, Leaf};
+use keyferry_wire::door::{BatchRef, Drop, Need, OutBody, Work};
+use keyferry_wire::ledger::{Class, LEAF_LEN, Leaf};
 use keyferry_wire::{ShardId, limits};
 
 /// Two accounts that stand in different shards.
@@ -167,25 +167,46 @@ fn an_owner_reads_every_entry_of_its_account_and_no_other() {
     assert_eq!(found, 7);
 }
 
+/// Requests of eight renames each, by members of one shard.
+fn renames(world: &mut World, device: &mut Device) -> (Work, Session) {
+    let mut session = world.session();
+    let id = device.request_id();
+    let eight = vec![rename(device); limits::COMMANDS_MAX];
+    let request = device.request(&session, As::Member, id, &eight);
+    (world.host.work(session.seal(&request)), session)
+}
+
 #[test]
-fn a_full_batch_makes_the_rest_wait_for_the_next() {
-    // A thousand events need some hundred accounts; the rule is seen with the requests of one turn all the same:
-    // an account that wrote in this batch waits.
+fn an_account_writes_once_in_a_batch() {
     let (mut world, mut ann, _) = two();
-    let mut work = Vec::new();
-    let mut sessions = Vec::new();
-    for _ in 0..3 {
-        let mut session = world.session();
-        let id = ann.request_id();
-        let command = rename(&ann);
-        let request = ann.request(&session, As::Member, id, &[command]);
-        work.push(world.host.work(session.seal(&request)));
-        sessions.push(session);
-    }
+    let work = (0..3).map(|_| renames(&mut world, &mut ann).0).collect();
     let out = world.host.turn(Vec::new(), work);
     assert_eq!(out.len(), 2);
     assert!(out.iter().all(|out| out.body == OutBody::Busy));
-    assert!(limits::BATCH_EVENTS_MAX > 0);
+}
+
+#[test]
+fn a_full_batch_makes_the_rest_wait_for_the_next() {
+    let mut world = World::new(4, 1);
+    let full = limits::BATCH_EVENTS_MAX / limits::COMMANDS_MAX;
+    let mut members: Vec<_> = (0..=full).map(|number| world.member(&format!("user {number}"))).collect();
+    let work: Vec<_> = members.iter_mut().map(|device| renames(&mut world, device).0).collect();
+    let last = work[full].ticket;
+    let out = world.host.turn(Vec::new(), work);
+    assert_eq!(out.len(), 1);
+    assert_eq!((out[0].ticket, &out[0].body), (last, &OutBody::Busy));
+    let batch = world.host.flying.back().unwrap();
+    assert_eq!(batch.leaves.len() / LEAF_LEN, limits::BATCH_EVENTS_MAX + 1);
+    let need = Need {
+        account: members[full].account.unwrap(),
+        shard: ShardId(0),
+        map_key: [0; 32],
+        devices: vec![members[full].id],
+        passkeys: Vec::new(),
+    };
+    let work = world.host.resume(last, &need);
+    assert!(world.host.turn(Vec::new(), vec![work]).is_empty());
+    assert_eq!(world.host.flying.back().unwrap().accounts.len(), 1);
 }
 
 #[test]

@@ -169,14 +169,14 @@ fn every_bit_of_the_seal_matters() {
 #[test]
 fn a_tampered_frontier_is_refused() {
     assert!(fault_after(1, |_, load| load.tails[0].frontier[0][0] ^= 1).contains("tail"));
-    assert!(fault_after(1, |_, load| drop(load.tails[0].frontier.pop())).contains("tail"));
+    assert!(fault_after(1, |_, load| load.tails[0].frontier.truncate(0)).contains("tail"));
     assert!(fault_after(1, |_, load| load.tails[0].frontier.push([0; 32])).contains("tail"));
 }
 
 #[test]
 fn a_tampered_inclusion_proof_is_refused() {
     assert!(fault_after(1, |_, load| load.tails[0].inclusion[0][0] ^= 1).contains("tail"));
-    assert!(fault_after(1, |_, load| drop(load.tails[0].inclusion.pop())).contains("tail"));
+    assert!(fault_after(1, |_, load| load.tails[0].inclusion.truncate(0)).contains("tail"));
 }
 
 #[test]

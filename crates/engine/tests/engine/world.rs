@@ -13,30 +13,30 @@ use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AttemptId, RequestId, limits};
 use std::collections::BTreeSet;
 
-pub const PASSWORD: u8 = 1;
-pub const PIN: &str = "284017";
-pub const WRONG: &str = "111111";
+pub(crate) const PASSWORD: u8 = 1;
+pub(crate) const PIN: &str = "284017";
+pub(crate) const WRONG: &str = "111111";
 
-pub struct World {
-    pub host: Host,
-    pub random: Seeded,
+pub(crate) struct World {
+    pub(crate) host: Host,
+    pub(crate) random: Seeded,
     /// Blinded elements that were ever evaluated for a PIN in force: the oracle of the limit.
-    pub evaluated: BTreeSet<[u8; 32]>,
+    pub(crate) evaluated: BTreeSet<[u8; 32]>,
 }
 
-pub fn world() -> World {
+pub(crate) fn world() -> World {
     World::new(1, 1)
 }
 
 /// A try, as a client keeps it between `begin` and `finish`.
-pub struct Try {
-    pub begin: Begin,
+pub(crate) struct Try {
+    pub(crate) begin: Begin,
     blind: Blind,
     hardened: Hardened,
 }
 
 /// A world with one account, whose first device has set the PIN.
-pub fn settled() -> (World, Device) {
+pub(crate) fn settled() -> (World, Device) {
     let mut world = world();
     let mut ann = world.member("ann");
     world.set_pin(&mut ann, PIN);
@@ -44,27 +44,27 @@ pub fn settled() -> (World, Device) {
 }
 
 impl World {
-    pub fn new(seed: u64, shards: u16) -> World {
+    pub(crate) fn new(seed: u64, shards: u16) -> World {
         let mut host = Host::new(seed, shards);
         host.boot();
         World { host, random: Seeded::new(seed + 1000), evaluated: BTreeSet::new() }
     }
 
-    pub fn session(&mut self) -> Session {
+    pub(crate) fn session(&mut self) -> Session {
         Session::open(&mut self.host, &mut self.random)
     }
 
-    pub fn device(&mut self) -> Device {
+    pub(crate) fn device(&mut self) -> Device {
         Device::new(&mut self.random)
     }
 
     /// Runs a request to its end in a session of its own.
-    pub fn ask(&mut self, device: &mut Device, sender: As, commands: &[Command]) -> Vec<Answer> {
+    pub(crate) fn ask(&mut self, device: &mut Device, sender: As, commands: &[Command]) -> Vec<Answer> {
         let id = device.request_id();
         self.ask_as(device, sender, id, commands)
     }
 
-    pub fn ask_as(
+    pub(crate) fn ask_as(
         &mut self,
         device: &Device,
         sender: As,
@@ -74,13 +74,19 @@ impl World {
         self.reply(device, sender, id, commands).answers
     }
 
-    pub fn reply(&mut self, device: &Device, sender: As, id: RequestId, commands: &[Command]) -> Reply {
+    pub(crate) fn reply(
+        &mut self,
+        device: &Device,
+        sender: As,
+        id: RequestId,
+        commands: &[Command],
+    ) -> Reply {
         let mut session = self.session();
         let request = device.request(&session, sender, id, commands);
         self.send(&mut session, &request).unwrap_or_else(|reason| panic!("{reason:?}"))
     }
 
-    pub fn try_ask(
+    pub(crate) fn try_ask(
         &mut self,
         device: &mut Device,
         sender: As,
@@ -92,17 +98,17 @@ impl World {
         self.send(&mut session, &request).map(|reply| reply.answers)
     }
 
-    pub fn send(&mut self, session: &mut Session, request: &Request) -> Result<Reply, Reason> {
+    pub(crate) fn send(&mut self, session: &mut Session, request: &Request) -> Result<Reply, Reason> {
         let frame = session.seal(request);
         self.deliver(session, frame)
     }
 
-    pub fn deliver(&mut self, session: &Session, frame: RequestFrame) -> Result<Reply, Reason> {
+    pub(crate) fn deliver(&mut self, session: &Session, frame: RequestFrame) -> Result<Reply, Reason> {
         let body = self.host.serve(frame);
         self.read(session, body)
     }
 
-    pub fn read(&mut self, session: &Session, body: OutBody) -> Result<Reply, Reason> {
+    pub(crate) fn read(&mut self, session: &Session, body: OutBody) -> Result<Reply, Reason> {
         match body {
             OutBody::Reply(sealed) => Ok(session.read(&sealed.reply)),
             OutBody::Dropped(reason) => Err(reason),
@@ -111,7 +117,7 @@ impl World {
     }
 
     /// A new account with its first device.
-    pub fn member(&mut self, name: &str) -> Device {
+    pub(crate) fn member(&mut self, name: &str) -> Device {
         let mut device = self.device();
         let commands =
             [Command::CreateAccount(identity(name, PASSWORD)), Command::Enrol(device.registration())];
@@ -121,28 +127,28 @@ impl World {
         device
     }
 
-    pub fn status(&mut self, device: &mut Device) -> PinStatus {
+    pub(crate) fn status(&mut self, device: &mut Device) -> PinStatus {
         let answers = self.ask(device, As::Member, &[Command::PinStatus]);
         let [Answer::PinStatus(status)] = &answers[..] else { panic!("{answers:?}") };
         status.clone()
     }
 
     /// Prepares a PIN; gives what exposes it.
-    pub fn prepare(&mut self, device: &mut Device, pin: &str, sender: As) -> Expose {
+    pub(crate) fn prepare(&mut self, device: &mut Device, pin: &str, sender: As) -> Expose {
         let (commands, blind, hardened) = preparing(device, pin);
         let answers = self.ask(device, sender, &commands);
         let [Answer::Prepared(prepared)] = &answers[..] else { panic!("{answers:?}") };
         exposing(device, prepared, &blind, &hardened)
     }
 
-    pub fn set_pin(&mut self, device: &mut Device, pin: &str) {
+    pub(crate) fn set_pin(&mut self, device: &mut Device, pin: &str) {
         let expose = self.prepare(device, pin, As::MemberWithUv);
         let answers = self.ask(device, As::MemberWithUv, &[Command::Expose(expose)]);
         assert_eq!(answers, [Answer::Exposed]);
     }
 
     /// What a stranger learns before it tries a PIN.
-    pub fn strange_status(&mut self, device: &mut Device, name: &str) -> (Account, PinStatus) {
+    pub(crate) fn strange_status(&mut self, device: &mut Device, name: &str) -> (Account, PinStatus) {
         let commands = [Command::Authenticate(identity(name, PASSWORD)), Command::PinStatus];
         let answers = self.ask(device, As::Stranger, &commands);
         match &answers[..] {
@@ -152,13 +158,13 @@ impl World {
     }
 
     /// Begins a try as a member.
-    pub fn begin(&mut self, device: &mut Device, attempt: &Try) -> Result<Evaluated, Refusal> {
+    pub(crate) fn begin(&mut self, device: &mut Device, attempt: &Try) -> Result<Evaluated, Refusal> {
         let answers = self.ask(device, As::Member, &[Command::Begin(attempt.begin.clone())]);
         self.evaluated(attempt, &answers)
     }
 
     /// Begins a try as a stranger.
-    pub fn begin_strange(
+    pub(crate) fn begin_strange(
         &mut self,
         device: &mut Device,
         name: &str,
@@ -171,7 +177,7 @@ impl World {
     }
 
     /// Takes note of an evaluation.
-    pub fn evaluated(&mut self, attempt: &Try, answers: &[Answer]) -> Result<Evaluated, Refusal> {
+    pub(crate) fn evaluated(&mut self, attempt: &Try, answers: &[Answer]) -> Result<Evaluated, Refusal> {
         match answers.last() {
             Some(Answer::Evaluated(evaluated)) => {
                 self.evaluated.insert(attempt.begin.blinded);
@@ -183,7 +189,7 @@ impl World {
     }
 
     /// A whole try of a member: right is `PinRight`.
-    pub fn enter_pin(&mut self, device: &mut Device, pin: &str) -> Result<(), Refusal> {
+    pub(crate) fn enter_pin(&mut self, device: &mut Device, pin: &str) -> Result<(), Refusal> {
         let status = self.status(device);
         let attempt = attempt(device, &status, pin);
         let evaluated = self.begin(device, &attempt)?;
@@ -197,7 +203,7 @@ impl World {
     }
 
     /// Joins with password and PIN; gives the device's answers to `finish` and `join`.
-    pub fn join(&mut self, device: &mut Device, name: &str, pin: &str) -> Result<Member, Refusal> {
+    pub(crate) fn join(&mut self, device: &mut Device, name: &str, pin: &str) -> Result<Member, Refusal> {
         let (account, status) = self.strange_status(device, name);
         let attempt = attempt_for(device, account.account, &status, pin);
         let evaluated = self.begin_strange(device, name, &attempt)?;
@@ -213,7 +219,7 @@ impl World {
         }
     }
 
-    pub fn joining(
+    pub(crate) fn joining(
         &mut self,
         device: &mut Device,
         name: &str,
@@ -228,19 +234,19 @@ impl World {
         ]
     }
 
-    pub fn create(&mut self, device: &mut Device, rp_id: &str) -> Created {
+    pub(crate) fn create(&mut self, device: &mut Device, rp_id: &str) -> Created {
         let answers = self.ask(device, As::Member, &[Command::CreatePasskey(create_for(rp_id))]);
         let [Answer::Created(created)] = &answers[..] else { panic!("{answers:?}") };
         created.clone()
     }
 
     /// Crashes the enclave and starts another from what is durable.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.host.boot();
     }
 
     /// Asks for fresh evidence.
-    pub fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let refresh = ToEnclave::Refresh(Refresh { now_ms: self.host.now_ms });
         match self.host.send(refresh) {
             FromEnclave::Evidence(evidence) => self.host.evidence = Some(evidence),
@@ -248,7 +254,7 @@ impl World {
         }
     }
 
-    pub fn wait(&mut self, ms: u64) {
+    pub(crate) fn wait(&mut self, ms: u64) {
         self.host.now_ms += ms;
         if ms > limits::EVIDENCE_LIFE_MS {
             self.refresh();
@@ -256,7 +262,7 @@ impl World {
     }
 }
 
-pub fn fast() -> PinParams {
+pub(crate) fn fast() -> PinParams {
     let Params { memory_kib, passes, lanes } = Params::insecure_fast_for_tests();
     PinParams { memory_kib, passes, lanes }
 }
@@ -266,14 +272,14 @@ fn harden(pin: &str, account: &[u8], salt: &[u8; 16]) -> Hardened {
     pin::harden(pin, account, salt, fast, fast).unwrap()
 }
 
-pub fn preparing(device: &mut Device, pin: &str) -> ([Command; 1], Blind, Hardened) {
+pub(crate) fn preparing(device: &mut Device, pin: &str) -> ([Command; 1], Blind, Hardened) {
     let salt = random::bytes(&mut device.random);
     let hardened = harden(pin, &device.account.unwrap().0, &salt);
     let (blind, blinded) = oprf::blind(hardened.access.expose(), &mut device.random).unwrap();
     ([Command::Prepare(Prepare { salt, params: fast(), blinded })], blind, hardened)
 }
 
-pub fn exposing(device: &Device, prepared: &Evaluated, blind: &Blind, hardened: &Hardened) -> Expose {
+pub(crate) fn exposing(device: &Device, prepared: &Evaluated, blind: &Blind, hardened: &Hardened) -> Expose {
     let account = device.account.unwrap();
     let key = client_key(prepared, blind, hardened, &account.0);
     let generation = u64::from(prepared.generation);
@@ -290,12 +296,12 @@ fn client_key(evaluated: &Evaluated, blind: &Blind, hardened: &Hardened, account
     pin::client_key(&output, hardened, account, u64::from(evaluated.generation))
 }
 
-pub fn attempt(device: &mut Device, status: &PinStatus, pin: &str) -> Try {
+pub(crate) fn attempt(device: &mut Device, status: &PinStatus, pin: &str) -> Try {
     let account = device.account.unwrap();
     attempt_for(device, account, status, pin)
 }
 
-pub fn attempt_for(
+pub(crate) fn attempt_for(
     device: &mut Device,
     account: keyferry_wire::AccountId,
     status: &PinStatus,
@@ -308,13 +314,13 @@ pub fn attempt_for(
 }
 
 impl Try {
-    pub fn finish(&self, device: &mut Device, evaluated: &Evaluated) -> Finish {
+    pub(crate) fn finish(&self, device: &mut Device, evaluated: &Evaluated) -> Finish {
         let account = device.account.unwrap();
         self.finish_for(device, evaluated, account)
     }
 
     /// The client key when the commitment matches, else noise.
-    pub fn finish_for(
+    pub(crate) fn finish_for(
         &self,
         device: &mut Device,
         evaluated: &Evaluated,
@@ -332,13 +338,13 @@ impl Try {
 }
 
 /// The one refusal among answers that ended with it.
-pub fn refusal(answers: &[Answer]) -> (Code, Option<u16>) {
+pub(crate) fn refusal(answers: &[Answer]) -> (Code, Option<u16>) {
     match answers.last() {
         Some(Answer::Refused(refusal)) => (refusal.code, refusal.left),
         other => panic!("{other:?}"),
     }
 }
 
-pub fn code(answers: &[Answer]) -> Code {
+pub(crate) fn code(answers: &[Answer]) -> Code {
     refusal(answers).0
 }

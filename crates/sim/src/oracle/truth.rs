@@ -67,6 +67,8 @@ pub struct Truth {
     done: BTreeSet<([u8; 16], u8)>,
     /// Evaluations since the last right entry, by generation.
     guesses: BTreeMap<u32, BTreeSet<Guess>>,
+    /// All evaluations ever.
+    evaluated: BTreeSet<(u32, Guess)>,
     /// Generation that each attempt tries.
     begun: BTreeMap<[u8; 16], u32>,
 }
@@ -102,6 +104,13 @@ impl Truth {
 
     pub(super) fn requests(&self) -> BTreeSet<RequestId> {
         self.sent.keys().copied().collect()
+    }
+
+    /// Whether a device was let in, whatever it knows of that.
+    pub fn is_member(&self, device: DeviceId) -> bool {
+        let lets_in = |event: &&Event| matches!(event.kind, Kind::Enrol | Kind::Join);
+        let mut of = self.events.iter().filter(lets_in).filter_map(|event| self.operations.get(&event.operation));
+        of.any(|sent| sent.device == device)
     }
 
     /// Evaluations since the last right entry of the generation in force.
@@ -203,10 +212,14 @@ impl Truth {
     }
 
     fn evaluated(&mut self, from: &Provenance, begin: &Begin, stats: &mut Stats) -> Checked {
-        let guesses = self.guesses.entry(begin.generation).or_default();
-        if guesses.insert((from.id, begin.attempt.0, begin.blinded)) {
-            stats.evaluations += 1;
+        // The same element under the same key again tells nothing new.
+        let guess = (from.id, begin.attempt.0, begin.blinded);
+        if !self.evaluated.insert((begin.generation, guess)) {
+            return Ok(());
         }
+        stats.evaluations += 1;
+        let guesses = self.guesses.entry(begin.generation).or_default();
+        guesses.insert(guess);
         let count = guesses.len();
         ensure(count <= usize::from(PIN_TRIES_MAX), law::GUESSES, || {
             format!("evaluation {count} of PIN {} since its last right entry", begin.generation)

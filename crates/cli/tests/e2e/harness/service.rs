@@ -38,23 +38,14 @@ impl Service {
     pub(crate) fn try_start(data: &Path, listen: &str, args: &[&str]) -> Result<Service, Refused> {
         let log = log_of(data);
         let said_before = fs::metadata(&log).map_or(0, |log| log.len());
-        let stderr = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let begun = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keyferry"))
-            .args(["up", "--rate", "100000", "--json", "--listen", listen, "--data"])
-            .arg(data)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        let mut child = spawn(data, listen, args);
         let line = first_line(&mut child);
         let took = begun.elapsed();
         let Some(line) = line else {
             // It may have closed its output and hang; it is ours to end either way.
             let status = until("the end of a service that did not start", || child.try_wait().unwrap());
-            let said = fs::read(&log).unwrap();
+            let said = fs::read(&log).unwrap_or_default();
             let said = String::from_utf8_lossy(&said[usize::try_from(said_before).unwrap()..]).into_owned();
             return Err(Refused { status: status.code(), said });
         };
@@ -104,6 +95,15 @@ impl Service {
         self.ended();
     }
 
+    /// Starts again, after it was stopped or killed, and is killed once more before it can be ready.
+    pub(crate) fn start_again_and_kill(&self, after: Duration) {
+        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
+        let mut child = spawn(&self.data, self.address(), &args);
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     fn ended(&mut self) -> ExitStatus {
         until("the end of the service", || self.child.try_wait().unwrap())
     }
@@ -129,7 +129,10 @@ impl Service {
 
     /// Everything that it ever wrote to stderr.
     pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(log_of(&self.data)).unwrap_or_default()).into_owned()
+        let log = log_of(&self.data);
+        // Not of a device file, which has no end.
+        let bytes = fs::metadata(&log).is_ok_and(|log| log.is_file()).then(|| fs::read(&log).ok()).flatten();
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
     pub(crate) fn metrics(&self) -> String {
@@ -155,6 +158,19 @@ impl Drop for Service {
             eprintln!("--- stderr of the service on {}\n{}---", self.data.display(), self.log());
         }
     }
+}
+
+fn spawn(data: &Path, listen: &str, args: &[&str]) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(log_of(data)).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_keyferry"))
+        .args(["up", "--rate", "100000", "--json", "--listen", listen, "--data"])
+        .arg(data)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 fn log_of(data: &Path) -> PathBuf {

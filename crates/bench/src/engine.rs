@@ -1,0 +1,127 @@
+//! B1a: an assertion in the engine alone, within this thread, and how it grows with the devices of an account.
+
+use crate::Fallible;
+use crate::carrier::Channel;
+use crate::ceiling::Ceilings;
+use crate::load::{Fleet, Pace, Worker};
+use crate::local::{Local, Steps};
+use crate::measure::{Spread, rounded};
+use crate::member::Member;
+use crate::pin;
+use crate::populate::Progress;
+use crate::report::{Goal, Row};
+use crate::role::Service;
+use crate::settings::Settings;
+use keyferry_wire::frame::RequestFrame;
+use serde_json::json;
+
+/// Devices of the accounts that are compared with those of one device.
+const DEVICES: [usize; 2] = [10, 100];
+/// Accounts with each number of devices; they are one batch.
+const GROUP: usize = 16;
+/// Batches of a round: a device may sign in 120 times a minute.
+const BATCHES: usize = 6;
+
+/// Members by the number of devices that their accounts have.
+pub(crate) struct Growth {
+    groups: Vec<(usize, Vec<Member>)>,
+}
+
+/// Lets devices join the accounts of some members, over HTTP.
+pub(crate) fn grow(settings: &Settings, service: &Service, members: &mut Vec<Member>) -> Fallible<Growth> {
+    let mut groups = vec![(1, take(members))];
+    for devices in DEVICES {
+        groups.push((devices, take(members)));
+    }
+    let total = DEVICES.iter().map(|devices| (devices - 1) * GROUP).sum();
+    let progress = Progress::new("devices that join", total);
+    for (devices, group) in groups.iter_mut().skip(1) {
+        let mut fleet = Fleet::connect(service, GROUP.min(settings.connections))?;
+        fleet.deal(std::mem::take(group));
+        let joins = *devices - 1;
+        fleet.run(service, GROUP, Pace::Closed, |worker| {
+            let Worker { http, channel, members, turn, .. } = worker;
+            let member = members.get_mut(*turn as usize).ok_or("an account less than connections")?;
+            *turn += 1;
+            pin::set(member, http, channel)?;
+            (0..joins).try_for_each(|_| {
+                progress.step();
+                pin::join(member, http, channel)
+            })
+        })?;
+        *group = fleet.collect();
+    }
+    Ok(Growth { groups })
+}
+
+fn take(members: &mut Vec<Member>) -> Vec<Member> {
+    members.split_off(members.len().saturating_sub(GROUP))
+}
+
+/// What was measured: microseconds of engine per assertion, by round.
+pub(crate) struct Engine {
+    by_devices: Vec<(usize, Vec<f64>)>,
+}
+
+/// Frames of one sign-in of each of these members, ready to be handed to the engine.
+pub(crate) fn frames(channel: &mut Channel, members: &[Member], turn: usize) -> Fallible<Vec<RequestFrame>> {
+    let one = |member: &Member| {
+        let (command, id, _) = member.assert(turn % member.passkeys.len().max(1))?;
+        channel.seal(member.ask(vec![command], vec![id]))
+    };
+    members.iter().map(one).collect()
+}
+
+/// Interleaves the groups, round by round.
+pub(crate) fn measure(settings: &Settings, local: &mut Local, growth: &Growth) -> Fallible<Engine> {
+    let peer = local.peer()?;
+    let mut channel = Channel::open(local, &peer)?;
+    let mut by_devices: Vec<_> = growth.groups.iter().map(|(devices, _)| (*devices, Vec::new())).collect();
+    for round in 0..=settings.rounds {
+        for ((_, group), (_, times)) in growth.groups.iter().zip(&mut by_devices) {
+            local.steps = Steps::default();
+            for batch in 0..BATCHES {
+                let frames = frames(&mut channel, group, batch)?;
+                local.requests(frames)?;
+            }
+            // The first round fills caches.
+            if round > 0 {
+                times.push(local.steps.engine as f64 / 1000.0 / (BATCHES * group.len()) as f64);
+            }
+        }
+    }
+    Ok(Engine { by_devices })
+}
+
+impl Engine {
+    pub(crate) fn rows(&self, ceilings: &Ceilings) -> Vec<Row> {
+        let channel = 2.0 * ceilings.aead / 1000.0;
+        let times =
+            |at: usize| self.by_devices.get(at).map(|(_, times)| times.as_slice()).unwrap_or_default();
+        let one = Spread::of(times(0));
+        let least = (ceilings.verify + ceilings.sign) / 1000.0;
+        let alone = Row::new("B1a", "assertion in the engine, one device", one.median - channel, "us CPU")
+            .against(least)
+            .goal(Goal::AtMost { reach: 95.0, floor: Some(110.0) })
+            .note(format!(
+                "batches of {GROUP}; map proof, leaf, sealed rows and checkpoint are in it, the channel's AEADs are not; \
+                 spread {:.1}..{:.1} us",
+                one.low, one.high
+            ))
+            .details(json!({ "us_by_round": self.by_devices.iter().map(|(devices, times)| {
+                json!({ "devices": devices, "us": times.iter().map(|time| rounded(*time)).collect::<Vec<_>>() })
+            }).collect::<Vec<_>>() }));
+        let mut rows = vec![alone];
+        for (at, (devices, grown)) in self.by_devices.iter().enumerate().skip(1) {
+            let ratios: Vec<_> = grown.iter().zip(times(0)).map(|(grown, one)| grown / one).collect();
+            let what = if at == 1 { "growth from 1 to 10 devices" } else { "growth from 1 to 100 devices" };
+            let row = Row::new("B1a", what, Spread::of(grown).median, "us CPU")
+                .against(one.median)
+                .ratio(Spread::of(&ratios));
+            // The goal is for 100 devices.
+            let last = *devices == 100;
+            rows.push(if last { row.goal(Goal::AtMost { reach: 1.1, floor: Some(1.3) }) } else { row });
+        }
+        rows
+    }
+}

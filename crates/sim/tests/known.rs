@@ -1,0 +1,69 @@
+//! What the simulator has found and is not mended yet: each test says what should hold, and is ignored until it does.
+//! `cargo test -p keyferry-sim --test known -- --ignored`
+
+use keyferry_sim::device::{End, Role};
+use keyferry_sim::errand::Errand;
+use keyferry_sim::gateway::{Crash, Who};
+use keyferry_sim::{Config, World};
+
+const PIN: &str = "u7wq2kxa";
+
+fn enrol(pin: &str, label: &str) -> Errand {
+    Errand::Enrol { pin: pin.to_owned(), label: label.to_owned() }
+}
+
+fn world(config: Config) -> World {
+    let mut world = World::small(5, config, 1, &[Role::Honest, Role::Honest]);
+    world.start().unwrap();
+    world.complete(0, Errand::CreateAccount).unwrap();
+    world
+}
+
+/// Lets device 0's errand run until its call is done in the enclave, and loses the answer and the device.
+fn lose_the_answer(world: &mut World, at: usize, exchanges: usize) {
+    for _ in 1..exchanges {
+        world.exchange(at, None).unwrap();
+    }
+    for turn in 0..4 {
+        let before = world.oracle.entries(0);
+        assert!(world.exchange(at, Some((turn, Crash::AfterCommit, Who::Gateway))).unwrap());
+        world.devices[at] = world.devices[at].reborn();
+        if world.oracle.entries(0) > before {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lost_enrolment_is_taken_up_with_another_label() {
+    let mut world = world(Config::default());
+    world.set_out(0, enrol(PIN, "one label")).unwrap();
+    lose_the_answer(&mut world, 0, 2);
+    let end = world.complete(0, enrol(PIN, "another label")).unwrap();
+    assert!(matches!(end, End::Done(_)), "{end:?}");
+}
+
+#[test]
+fn a_client_takes_evidence_that_is_younger_than_an_hour() {
+    let mut world = world(Config { fresh_evidence: false, ..Config::default() });
+    assert!(matches!(world.complete(0, enrol(PIN, "label")).unwrap(), End::Done(_)));
+    world.devices[0].forget();
+    let end = world.complete(0, Errand::PinStatus).unwrap();
+    assert!(matches!(end, End::Done(_)), "{end:?}");
+}
+
+#[test]
+fn a_frame_that_the_host_held_back_is_not_applied_a_second_time() {
+    let mut world = world(Config::default());
+    assert!(matches!(world.complete(0, enrol(PIN, "label")).unwrap(), End::Done(_)));
+    let device = world.devices[0].home.device_id();
+    let rename = |label: &str| Errand::RenameDevice { device, label: label.to_owned() };
+    world.set_out(0, rename("held back")).unwrap();
+    let held = world.hold_back(0).unwrap().unwrap();
+    world.calm_down().unwrap();
+    for number in 0..17 {
+        assert!(matches!(world.complete(0, rename(&format!("label {number}"))).unwrap(), End::Done(_)));
+    }
+    let applied = world.let_go(held);
+    assert!(applied.is_ok(), "{}", applied.unwrap_err());
+}
