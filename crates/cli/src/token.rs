@@ -77,7 +77,7 @@ impl KeyBroker for SoftwareToken {
         if verified.nonce() != challenge {
             return Err("the enclave's evidence is not over this challenge".to_owned());
         }
-        let context = Release::context(challenge, ROOT);
+        let context = Release::context(challenge, ROOT, self.custody_level());
         let sealed = hpke::seal_to(
             verified.hpke_key(),
             Label::Release,

@@ -8,7 +8,7 @@ use crate::proof::{Fraud, message_hash};
 use crate::session::{Session, SessionError};
 use keyferry_crypto::label::Label;
 use keyferry_wire::cbor::Bytes;
-use keyferry_wire::command::Answer;
+use keyferry_wire::command::{Answer, Command};
 use keyferry_wire::frame::{Level, Reply, ReplyFrame, Request, RequestFrame, Signature, signed_bytes};
 use keyferry_wire::limits::{SUITE, VERSION};
 use keyferry_wire::refusal::Refusal;
@@ -85,6 +85,12 @@ pub fn open(
         return Err(SessionError::Foreign.into());
     }
     let head = verified_head(home, &reply, frame)?;
+    if head.is_none() && is_gated(call, &reply.answers) {
+        return Err(FlowError::evidence(
+            "the reply to a step that must be in the ledger shows no checkpoint",
+        )
+        .into());
+    }
     if let Some(account) = reply.account {
         home.advance(account).map_err(FlowError::Refused)?;
     }
@@ -92,6 +98,15 @@ pub fn open(
         home.trust.seen = head;
     }
     Ok(reply.answers)
+}
+
+/// Whether a step that was not refused is one that the ledger must hold.
+fn is_gated(call: &Call, answers: &[Answer]) -> bool {
+    let silent = |command: &Command| {
+        matches!(command, Command::Authenticate(_) | Command::PinStatus | Command::ListDevices)
+    };
+    let mut steps = call.commands.iter().zip(answers);
+    steps.any(|(command, answer)| !silent(command) && !matches!(answer, Answer::Refused(_)))
 }
 
 /// The log becomes known with the account; before that there is nothing to hold a checkpoint against.

@@ -37,7 +37,9 @@ pub(crate) struct Context<'a> {
     /// First half of the operation's hash.
     pub(crate) operation: [u8; 16],
     pub(crate) authority: Authority,
-    /// The operation was applied before: answer again, write nothing.
+    /// The operation was applied before.
+    pub(crate) known: bool,
+    /// Its answers were not kept: answer again, write nothing.
     pub(crate) replay: bool,
     /// The security domain secret, once something in this request opened it.
     pub(crate) sds: Option<SecurityDomainSecret>,
@@ -110,8 +112,17 @@ impl Context<'_> {
                 Err(stop) => return Err(stop),
             }
         }
+        self.note_access();
         self.remember(light, &answers);
         Ok(answers)
+    }
+
+    /// Whoever is no member and proved the account leaves an entry, also when nothing else came of it.
+    fn note_access(&mut self) {
+        let member = matches!(self.actor, Actor::Member { .. });
+        if self.authority.identity && !member && self.events.is_empty() {
+            self.event(Kind::Authenticate, Outcome::Done);
+        }
     }
 
     fn command(&mut self, command: Command) -> Result<Planned, Stop> {
@@ -144,6 +155,7 @@ impl Context<'_> {
         let id = self.received.request.id;
         let known = self.account.device(&device).and_then(|record| record.ops.iter().find(|op| op.id == id));
         let Some(op) = known else { return Ok(None) };
+        self.known = true;
         if op.hash != self.operation {
             return refuse(Code::Conflict, "this request id was used for other commands");
         }

@@ -8,16 +8,17 @@ use keyferry_wire::command::{Answer, Evaluated};
 use keyferry_wire::door::{BatchRef, Out, OutBody, Sealed};
 use keyferry_wire::frame::{AccountHead, Reply};
 use keyferry_wire::refusal::{Code, Refusal};
-use keyferry_wire::{RequestId, SessionId, limits};
+use keyferry_wire::{RequestId, SessionId, ShardId, limits};
 
 /// Proof that a batch is durable (at anchor level 1 and above: cosigned). Made by `Shard::commit` alone.
 pub struct Committed {
     checkpoint: String,
+    size: u64,
 }
 
 impl Committed {
-    pub(crate) fn new(checkpoint: String) -> Committed {
-        Committed { checkpoint }
+    pub(crate) fn new(checkpoint: String, size: u64) -> Committed {
+        Committed { checkpoint, size }
     }
 }
 
@@ -29,8 +30,8 @@ pub(crate) struct Pending {
     pub(crate) id: RequestId,
     pub(crate) answers: Vec<Planned>,
     pub(crate) account: Option<AccountHead>,
-    /// Whether the request wrote something, so that its reply shows the checkpoint that covers it.
-    pub(crate) wrote: bool,
+    /// The shard in which the operation wrote, now or when it first came: its reply shows a checkpoint that covers it.
+    pub(crate) gated: Option<ShardId>,
 }
 
 /// An answer, or what will make it.
@@ -74,42 +75,32 @@ impl Running {
             let Some((paid, pending)) = shard.and_then(|shard| shard.commit(batch.number)) else {
                 continue;
             };
-            let size = self.size_of(&paid);
             for pending in pending {
-                out.push(self.say(pending, Some((&paid, size)), random));
+                out.push(self.say(pending, Some(&paid), random));
             }
         }
         out
     }
 
-    fn size_of(&self, paid: &Committed) -> u64 {
-        let text = paid.checkpoint.lines().nth(1).unwrap_or_default();
-        text.parse().unwrap_or_default()
-    }
-
-    /// Carries out the plan of one reply and seals it. Without a commit only what needs none is said.
-    pub(crate) fn say(
-        &self,
-        pending: Pending,
-        paid: Option<(&Committed, u64)>,
-        random: &mut dyn Random,
-    ) -> Out {
+    /// Carries out the plan of one reply and seals it. Without a commit of its own only what needs none is said.
+    pub(crate) fn say(&self, pending: Pending, paid: Option<&Committed>, random: &mut dyn Random) -> Out {
         let ticket = pending.ticket;
         let answers = pending.answers.into_iter().map(|planned| match (planned, paid) {
             (Planned::Ready(answer), _) => answer,
-            (Planned::Evaluate(evaluation), Some((paid, _))) => evaluation.carry_out(paid, random),
+            (Planned::Evaluate(evaluation), Some(paid)) => evaluation.carry_out(paid, random),
             (Planned::Evaluate(_), None) => unpaid(),
         });
-        let shown = paid.filter(|_| pending.wrote);
+        let newest = |shard: ShardId| self.shards.get(usize::from(shard.0))?.durable();
+        let shown = pending.gated.and_then(|shard| paid.or_else(|| newest(shard)));
         let reply = Reply {
             version: limits::VERSION,
             id: pending.id,
             answers: answers.collect(),
             account: pending.account,
-            checkpoint: shown.map(|(paid, _)| paid.checkpoint.clone()),
+            checkpoint: shown.map(|shown| shown.checkpoint.clone()),
         };
         let body = match self.sessions.reply(&pending.session, pending.number, &reply) {
-            Ok(reply) => OutBody::Reply(Sealed { reply, size: shown.map(|(_, size)| size) }),
+            Ok(reply) => OutBody::Reply(Sealed { reply, size: shown.map(|shown| shown.size) }),
             Err(reason) => OutBody::Dropped(reason),
         };
         Out { ticket, body }

@@ -170,7 +170,7 @@ pub(crate) fn log_key(shard: &Shard) -> VerifierKey {
 }
 
 fn open_release(boot: &BootKeys, challenge: &[u8; 32], release: &Release) -> Result<RootKey, LoadFault> {
-    let context = Release::context(challenge, release.root);
+    let context = Release::context(challenge, release.root, release.custody_level);
     let opened =
         boot.hpke.open(Label::Release, &[&context], &release.sealed).map_err(|_| LoadFault::Release)?;
     RootKey::from_slice(opened.expose()).ok_or(LoadFault::Release)

@@ -139,6 +139,8 @@ message! {
         4 => pub(crate) oprf: Held<32>,
         5 => pub(crate) device: DeviceId,
         6 => pub(crate) expires_ms: u64,
+        /// The user was verified: exposing needs it again.
+        7 => pub(crate) verified: bool,
     }
 }
 

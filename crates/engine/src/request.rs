@@ -107,7 +107,7 @@ impl Running {
                     &received,
                     vec![Planned::Ready(Answer::Refused(refusal))],
                     None,
-                    false,
+                    None,
                 );
                 Some(self.say(pending, None, random).body)
             }
@@ -170,23 +170,31 @@ impl Running {
             actor,
             operation,
             authority: Authority::default(),
+            known: false,
             replay: false,
             sds: None,
             events: Vec::new(),
         };
         let answers = context.run(commands).map_err(|stop| stop.halt(id))?;
-        let Context { account, events, .. } = context;
+        let Context { account, events, known, .. } = context;
         // An account is shown only to who proved to own it or to be its member; to a member also with a refusal, so
         // that a right and a wrong PIN are answered alike.
         let member = matches!(context.actor, Actor::Member { .. });
         let shown =
             member || answers.iter().any(|answer| !matches!(answer, Planned::Ready(Answer::Refused(_))));
         let wrote = !events.is_empty();
+        let gated = wrote || known;
         let head = account.write(target, filling, events, random)?;
         if wrote {
             filling.seen.insert(id);
         }
-        filling.pending.push(pending(ticket, received, answers, shown.then_some(head), wrote));
+        filling.pending.push(pending(
+            ticket,
+            received,
+            answers,
+            shown.then_some(head),
+            Some(shard).filter(|_| gated),
+        ));
         Ok(())
     }
 
@@ -354,7 +362,7 @@ fn pending(
     received: &Received,
     answers: Vec<Planned>,
     account: Option<AccountHead>,
-    wrote: bool,
+    gated: Option<ShardId>,
 ) -> Pending {
     Pending {
         ticket,
@@ -363,6 +371,6 @@ fn pending(
         id: received.request.id,
         answers,
         account,
-        wrote,
+        gated,
     }
 }

@@ -9,6 +9,7 @@ use keyferry_wire::ledger::{Class, Leaf, SEALED_EVENT_LEN};
 use keyferry_wire::publish::MapProof;
 use keyferry_wire::{AccountId, Hash, ShardId, limits};
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
@@ -19,9 +20,17 @@ pub(crate) struct Shard {
     batch: u64,
     /// Newest checkpoint, durable or not.
     pub(crate) checkpoint: Checkpoint,
-    /// Batches that are not known to be durable, with what is to be said once they are.
-    pending: VecDeque<(u64, String, Vec<Pending>)>,
-    started: bool,
+    pending: VecDeque<Undurable>,
+    /// The newest batch of this life that is durable.
+    durable: Option<Arc<Committed>>,
+}
+
+/// A batch that is not known to be durable, and what is to be said once it is.
+struct Undurable {
+    number: u64,
+    checkpoint: String,
+    size: u64,
+    pending: Vec<Pending>,
 }
 
 /// Where a shard's log stood when the enclave started.
@@ -55,7 +64,7 @@ impl Shard {
             batch,
             checkpoint,
             pending: VecDeque::new(),
-            started: false,
+            durable: None,
         }
     }
 
@@ -81,8 +90,8 @@ impl Shard {
     pub(crate) fn seal(&mut self, mut filling: Filling, now_ms: u64) -> (Option<Batch>, Vec<Pending>) {
         if filling.count == 0 {
             return match self.pending.back_mut() {
-                Some((_, _, pending)) => {
-                    pending.append(&mut filling.pending);
+                Some(last) => {
+                    last.pending.append(&mut filling.pending);
                     (None, Vec::new())
                 }
                 None => (None, filling.pending),
@@ -104,7 +113,8 @@ impl Shard {
         self.map_root = map_root;
         self.checkpoint = Checkpoint::new(self.origin.clone(), self.frontier.size(), self.frontier.root());
         let note = self.checkpoint.sign(&self.key.public(), |message| self.key.sign(message));
-        self.pending.push_back((number, note.clone(), filling.pending));
+        let (checkpoint, size) = (note.clone(), self.checkpoint.size);
+        self.pending.push_back(Undurable { number, checkpoint, size, pending: filling.pending });
         let batch = Batch {
             shard: self.id,
             number,
@@ -128,18 +138,24 @@ impl Shard {
     }
 
     /// The gateway's word that a batch is durable: batches become so in their order, each once.
-    pub(crate) fn commit(&mut self, number: u64) -> Option<(Committed, Vec<Pending>)> {
-        if self.pending.front()?.0 != number {
+    pub(crate) fn commit(&mut self, number: u64) -> Option<(Arc<Committed>, Vec<Pending>)> {
+        if self.pending.front()?.number != number {
             return None;
         }
-        let (_, note, pending) = self.pending.pop_front()?;
-        self.started = true;
-        Some((Committed::new(note), pending))
+        let Undurable { checkpoint, size, pending, .. } = self.pending.pop_front()?;
+        let committed = Arc::new(Committed::new(checkpoint, size));
+        self.durable = Some(Arc::clone(&committed));
+        Some((committed, pending))
     }
 
     /// Whether this life's BOOT is durable.
     pub(crate) fn started(&self) -> bool {
-        self.started
+        self.durable.is_some()
+    }
+
+    /// The newest commit.
+    pub(crate) fn durable(&self) -> Option<&Committed> {
+        self.durable.as_deref()
     }
 }
 

@@ -1,9 +1,12 @@
 //! Bytes that must never be seen by the host, and the search for them in everything that it holds.
 
+use std::collections::HashMap;
+
 /// Named secrets and the search for all of them at once.
 #[derive(Clone, Debug)]
 pub struct Canaries {
-    birds: Vec<(String, Vec<u8>)>,
+    /// By their first bytes.
+    birds: HashMap<[u8; LEN_MIN], Vec<(&'static str, Vec<u8>)>>,
     /// For each first pair of bytes, whether some canary begins so: rejects nearly every place at once.
     begins: Vec<bool>,
 }
@@ -13,23 +16,24 @@ const LEN_MIN: usize = 6;
 
 impl Default for Canaries {
     fn default() -> Self {
-        Canaries { birds: Vec::new(), begins: vec![false; 1 << 16] }
+        Canaries { birds: HashMap::new(), begins: vec![false; 1 << 16] }
     }
 }
 
 impl Canaries {
     /// Adds a secret. What is too short to be told from chance is left out.
-    pub fn add(&mut self, name: &str, bytes: &[u8]) {
-        let known = self.birds.iter().any(|(_, bird)| bird == bytes);
-        if let ([a, b, ..], false) = (bytes, known || bytes.len() < LEN_MIN) {
-            self.begins[pair(*a, *b)] = true;
-            self.birds.push((name.to_owned(), bytes.to_vec()));
+    pub fn add(&mut self, name: &'static str, bytes: &[u8]) {
+        let (Some(first), [a, b, ..]) = (bytes.first_chunk::<LEN_MIN>(), bytes) else { return };
+        self.begins[pair(*a, *b)] = true;
+        let birds = self.birds.entry(*first).or_default();
+        if !birds.iter().any(|(_, bird)| bird == bytes) {
+            birds.push((name, bytes.to_vec()));
         }
     }
 
     /// How many are looked for.
     pub fn len(&self) -> usize {
-        self.birds.len()
+        self.birds.values().map(Vec::len).sum()
     }
 
     /// Whether none is looked for.
@@ -38,16 +42,19 @@ impl Canaries {
     }
 
     /// The name of a secret that stands in these bytes.
-    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
-        let mut places = bytes.windows(2).enumerate();
-        let begins = &self.begins;
-        loop {
-            let (at, _) = places.find(|(_, two)| matches!(two, [a, b] if begins[pair(*a, *b)]))?;
-            let rest = &bytes[at..];
-            if let Some((name, _)) = self.birds.iter().find(|(_, bird)| rest.starts_with(bird)) {
+    pub fn find(&self, bytes: &[u8]) -> Option<&'static str> {
+        let places = bytes.windows(LEN_MIN).enumerate();
+        for (at, window) in places {
+            if !self.begins[pair(window[0], window[1])] {
+                continue;
+            }
+            let birds = window.first_chunk().and_then(|first| self.birds.get(first));
+            let found = birds.into_iter().flatten().find(|(_, bird)| bytes[at..].starts_with(bird));
+            if let Some((name, _)) = found {
                 return Some(name);
             }
         }
+        None
     }
 }
 

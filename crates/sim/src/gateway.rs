@@ -98,12 +98,22 @@ pub struct Plan {
     pub evil: bool,
 }
 
-/// The seeded stand-in for the hardware.
-struct SimPlatform(Dice);
+/// The seeded stand-in for the hardware. It remembers what could be keys.
+struct SimPlatform {
+    dice: Dice,
+    drawn: Vec<[u8; 32]>,
+}
+
+impl Random for SimPlatform {
+    fn fill(&mut self, out: &mut [u8]) {
+        self.dice.fill(out);
+        self.drawn.extend(<[u8; 32]>::try_from(&*out));
+    }
+}
 
 impl Platform for SimPlatform {
     fn random(&mut self) -> &mut dyn Random {
-        &mut self.0
+        self
     }
 
     fn evidence(&mut self, runtime_data: Vec<u8>) -> Evidence {
@@ -142,7 +152,7 @@ pub struct Gateway {
     /// The disk.
     pub store: MemoryStore,
     /// The ledger's files.
-    pub files: MemoryFiles,
+    pub files: Arc<MemoryFiles>,
     /// Seed of this world's engines.
     seed: u64,
     boots: u64,
@@ -152,7 +162,6 @@ pub struct Gateway {
     enclave: Option<Enclave>,
     evidence: Option<Evidence>,
     evidence_ms: u64,
-    evidence_size: u64,
     tickets: u64,
     waiting: BTreeMap<u64, Waiter>,
     ready: VecDeque<Item>,
@@ -163,8 +172,6 @@ pub struct Gateway {
     pub dice: Dice,
     /// What a test breaks on purpose.
     pub sabotage: Option<Sabotage>,
-    /// Refreshes evidence before it hands it out, if the ledger has grown.
-    pub fresh_evidence: bool,
     /// Letters to devices, to be sent.
     pub outbox: Vec<Letter>,
 }
@@ -174,10 +181,10 @@ impl Gateway {
     pub fn new(seed: u64, shards: u16) -> Gateway {
         let mut dice = Dice::new(seed, 1);
         let root = random::bytes(&mut dice);
-        Gateway::over(seed, shards, root, MemoryStore::new(), MemoryFiles::new(), dice)
+        Gateway::over(seed, shards, root, MemoryStore::new(), Arc::default(), dice)
     }
 
-    fn over(seed: u64, shards: u16, root: [u8; 32], store: MemoryStore, files: MemoryFiles, dice: Dice) -> Gateway {
+    fn over(seed: u64, shards: u16, root: [u8; 32], store: MemoryStore, files: Arc<MemoryFiles>, dice: Dice) -> Gateway {
         Gateway {
             store,
             files,
@@ -189,7 +196,6 @@ impl Gateway {
             enclave: None,
             evidence: None,
             evidence_ms: 0,
-            evidence_size: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -197,7 +203,6 @@ impl Gateway {
             evil: Evil::default(),
             dice,
             sabotage: None,
-            fresh_evidence: true,
             outbox: Vec::new(),
         }
     }
@@ -205,10 +210,8 @@ impl Gateway {
     /// Another gateway on a copy of the disk.
     pub fn copy(&self, stream: u64) -> Gateway {
         let dice = Dice::new(self.seed, 1 << 32 | stream);
-        let mut copy =
-            Gateway::over(self.seed, self.shards, self.root, self.store.clone(), self.files.clone(), dice);
+        let mut copy = Gateway::over(self.seed, self.shards, self.root, self.store.clone(), self.disk_files(), dice);
         copy.boots = (stream + 1) << 20;
-        copy.fresh_evidence = self.fresh_evidence;
         copy
     }
 
@@ -232,8 +235,13 @@ impl Gateway {
         self.ready.len()
     }
 
+    /// A copy of the ledger's files as they are now.
+    pub fn disk_files(&self) -> Arc<MemoryFiles> {
+        Arc::new(MemoryFiles::clone(&self.files))
+    }
+
     /// Puts yesterday's disk back.
-    pub fn restore(&mut self, store: MemoryStore, files: MemoryFiles, oracle: &mut Oracle) {
+    pub fn restore(&mut self, store: MemoryStore, files: Arc<MemoryFiles>, oracle: &mut Oracle) {
         self.store = store;
         self.files = files;
         self.die(Who::Gateway, oracle, "restore");
@@ -262,7 +270,7 @@ impl Gateway {
         self.open_desk()?;
         let boots = self.boots;
         self.boots += 1;
-        let platform = SimPlatform(Dice::new(self.seed, 1_000 + boots));
+        let platform = SimPlatform { dice: Dice::new(self.seed, 1_000 + boots), drawn: Vec::new() };
         let mut enclave = Enclave { engine: Engine::default(), platform };
         let challenge = random::bytes(&mut self.dice);
         let hello = Hello { version: limits::VERSION, challenge, now_ms };
@@ -293,7 +301,6 @@ impl Gateway {
         };
         self.evidence = Some(loaded.evidence);
         self.evidence_ms = now_ms;
-        self.evidence_size = self.size_of_first();
         self.enclave = Some(enclave);
         Ok(())
     }
@@ -308,7 +315,8 @@ impl Gateway {
         if self.desk.is_some() && !stale {
             return Ok(());
         }
-        match Desk::open(&self.store, Arc::new(self.files.clone()), self.shards, CACHE_BYTES) {
+        let files: Arc<MemoryFiles> = Arc::clone(&self.files);
+        match Desk::open(&self.store, files, self.shards, CACHE_BYTES) {
             Ok(mut desk) => {
                 let wrong = desk.shards_with_wrong_rows();
                 self.desk = Some(desk);
@@ -327,7 +335,7 @@ impl Gateway {
         let Ok(appraised) = appraise(evidence, &trust, 0) else {
             return breach(law::CALM, "the broker refuses the enclave's evidence");
         };
-        let context = Release::context(challenge, ROOT);
+        let context = Release::context(challenge, ROOT, 0);
         let sealed =
             hpke::seal_to(appraised.hpke_key(), Label::Release, &[&context], &self.root, &mut self.dice);
         let sealed = sealed.map(Into::into).or_else(|_| breach(law::CALM, "the release cannot be sealed"))?;
@@ -346,11 +354,6 @@ impl Gateway {
         Ok(())
     }
 
-    fn size_of_first(&self) -> u64 {
-        let log = self.desk.as_ref().and_then(|desk| desk.log(ShardId(0)).ok());
-        log.map_or(0, |log| log.size())
-    }
-
     /// Fresh evidence, when the old is.
     pub fn refresh_if_due(&mut self, now_ms: u64, oracle: &mut Oracle) -> Checked {
         let old = now_ms >= self.evidence_ms + limits::EVIDENCE_LIFE_MS || now_ms < self.evidence_ms;
@@ -366,12 +369,11 @@ impl Gateway {
         };
         self.evidence = Some(evidence);
         self.evidence_ms = now_ms;
-        self.evidence_size = self.size_of_first();
         Ok(())
     }
 
     /// Takes a request of a device.
-    pub fn take(&mut self, exchange: u64, device: usize, ask: Ask, now_ms: u64, oracle: &mut Oracle) -> Checked {
+    pub fn take(&mut self, exchange: u64, device: usize, ask: Ask) {
         let tell = match ask {
             _ if self.enclave.is_none() => Some(Tell::Unavailable),
             Ask::Open(open) => {
@@ -384,19 +386,13 @@ impl Gateway {
                 self.ready.push_back(Item::Request(ticket, frame));
                 None
             }
-            Ask::Evidence => {
-                if self.fresh_evidence && self.evidence_size < self.size_of_first() {
-                    self.refresh(now_ms, oracle)?;
-                }
-                self.evidence.clone().map(Tell::Evidence)
-            }
+            Ask::Evidence => self.evidence.clone().map(Tell::Evidence),
             Ask::Sync { account, access, cursor, seen } => Some(self.sync(&account, &access, cursor, seen)),
             Ask::Audit { account, access, from, seen } => Some(self.audit(&account, &access, from, seen)),
         };
         if let Some(tell) = tell {
             self.tell(exchange, device, tell);
         }
-        Ok(())
     }
 
     fn ticket(&mut self, exchange: u64, device: usize, from: Option<Rc<Provenance>>, seen: Option<u64>) -> u64 {
@@ -607,7 +603,13 @@ fn exchange(enclave: &mut Enclave, message: &ToEnclave, oracle: &mut Oracle) -> 
     let Ok(message) = ToEnclave::from_bytes_within(&bytes, Limits::DOOR) else {
         return breach(law::CALM, "a message to the enclave does not decode");
     };
+    // What is drawn 32 bytes at a time in a turn are keys (of passkeys, members, channels); at the start it is BOOT's
+    // public randomness as well.
+    let secret = matches!(message, ToEnclave::Turn(_));
     let answer = enclave.engine.handle(&mut enclave.platform, message);
+    for key in enclave.platform.drawn.drain(..).filter(|_| secret) {
+        oracle.canaries.add("a key that the enclave drew", &key);
+    }
     let bytes = answer.to_bytes();
     oracle.seen_by_host("a message of the enclave", &bytes)?;
     match FromEnclave::from_bytes_within(&bytes, Limits::DOOR) {

@@ -6,13 +6,14 @@ mod truth;
 
 use crate::canary::Canaries;
 use crate::stats::Stats;
+use keyferry_client::evidence::LogPin;
 use keyferry_client::exchange::{self, Sent};
 use keyferry_client::flow::Call;
 use keyferry_client::home::Home;
 use keyferry_client::session::Session;
 use keyferry_crypto::tree::AuditKey;
 use keyferry_tlog::{Checkpoint, Frontier, Note, SignedCheckpoint, VerifierKey, leaf_hash};
-use keyferry_wire::command::Answer;
+use keyferry_wire::command::{Answer, Command};
 use keyferry_wire::door::{AccountPut, Batch};
 use keyferry_wire::frame::ReplyFrame;
 use keyferry_wire::ledger::{Event, LEAF_LEN, Leaf};
@@ -114,6 +115,7 @@ pub struct Provenance {
 /// What became durable of an account.
 #[derive(Clone, Debug, Default)]
 struct Durable {
+    shard: u16,
     heads: BTreeMap<u64, Hash>,
     vaults: BTreeMap<u64, Hash>,
     leaves: Vec<Vec<u8>>,
@@ -172,6 +174,16 @@ impl Oracle {
 
     /// A request goes out.
     pub fn sent(&mut self, from: &Provenance) {
+        for command in &from.call.commands {
+            match command {
+                Command::Authenticate(identity) | Command::CreateAccount(identity) => {
+                    self.canaries.add("the proof of a password", &identity.proof);
+                }
+                Command::Finish(finish) => self.canaries.add("what closes a try", &finish.value),
+                Command::Expose(expose) => self.canaries.add("a client key", &expose.client_key),
+                _ => {}
+            }
+        }
         self.truths[from.account].sent(from);
     }
 
@@ -224,6 +236,7 @@ impl Oracle {
 
     fn put(&mut self, batch: &Batch, put: &AccountPut) -> Checked {
         let durable = self.durable.entry(put.account).or_default();
+        durable.shard = batch.shard.0;
         let leaves: Vec<&[u8]> = batch.leaves.chunks_exact(LEAF_LEN).collect();
         for position in &put.leaves {
             let leaf = usize::try_from(*position).ok().and_then(|at| leaves.get(at));
@@ -265,6 +278,7 @@ impl Oracle {
     pub fn left_enclave(&mut self, from: &Provenance, frame: &ReplyFrame) -> Checked {
         self.stats.replies += 1;
         let mut scratch = Home::new("", "", [4; 65], None, &mut Zeros);
+        scratch.trust.log = self.log_of(from.account);
         let opened = exchange::open(&from.session.borrow(), &mut scratch, &from.call, &from.sent, frame);
         let answers = match opened {
             Ok(answers) => answers,
@@ -284,6 +298,13 @@ impl Oracle {
             self.truths[from.account].answered(from, command, answer, &mut self.stats)?;
         }
         Ok(())
+    }
+
+    /// What a member has pinned of its account's log.
+    fn log_of(&self, account: usize) -> Option<LogPin> {
+        let durable = self.truths[account].id.and_then(|id| self.durable.get(&id))?;
+        let key = &self.logs.get(&durable.shard)?.key;
+        Some(LogPin { origin: key.name().to_owned(), key: key.to_string() })
     }
 
     fn check_durable(&self, from: &Provenance, shown: &Home) -> Checked {

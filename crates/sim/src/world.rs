@@ -26,14 +26,11 @@ pub struct Config {
     pub trace: bool,
     /// Something wrong on purpose.
     pub sabotage: Option<Sabotage>,
-    /// The gateway makes fresh evidence for each client when the ledger has grown. Without it a client that has seen
-    /// a newer head than the one in the hourly evidence refuses the enclave (see `tests/known.rs`).
-    pub fresh_evidence: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { steps: 2_500, trace: false, sabotage: None, fresh_evidence: true }
+        Config { steps: 2_500, trace: false, sabotage: None }
     }
 }
 
@@ -132,7 +129,6 @@ impl World {
         devices.iter_mut().for_each(|device| device.gullible = gullible);
         let mut gateway = Gateway::new(seed, shards);
         gateway.sabotage = config.sabotage;
-        gateway.fresh_evidence = config.fresh_evidence;
         oracle.stats.seeds = 1;
         oracle.canaries.add("the root key", gateway.root());
         for person in &people {
@@ -280,8 +276,7 @@ impl World {
         let host = self.host_ms();
         self.gateway.boot(host, crash, &mut self.oracle)?;
         self.note(format_args!("the enclave starts{}", if crash.is_some() { " and crashes" } else { "" }));
-        self.post();
-        Ok(())
+        self.post()
     }
 
     /// One letter arrives.
@@ -292,9 +287,8 @@ impl World {
         match body {
             Body::Ask(ask) => {
                 self.note(format_args!("gateway hears: device {device} {}", Body::Ask(ask.clone()).word()));
-                let host = self.host_ms();
-                self.gateway.take(exchange, device, ask, host, &mut self.oracle)?;
-                self.post();
+                self.gateway.take(exchange, device, ask);
+                self.post()?;
             }
             Body::Tell(tell) => {
                 self.note(format_args!("device {device} hears: {}", Body::Tell(tell.clone()).word()));
@@ -319,7 +313,7 @@ impl World {
         let queued = self.gateway.queued();
         self.note(format_args!("turn of {queued} with {plan:?}"));
         self.gateway.turn(host, plan, &mut self.oracle)?;
-        self.post();
+        self.post()?;
         Ok(true)
     }
 
@@ -329,18 +323,19 @@ impl World {
         let queued = self.gateway.queued();
         self.note(format_args!("turn of {queued} with {plan:?}"));
         self.gateway.turn(host, plan, &mut self.oracle)?;
-        self.post();
-        Ok(())
+        self.post()
     }
 
     /// Sends what the gateway has to say.
-    fn post(&mut self) {
+    fn post(&mut self) -> Checked {
         for note in std::mem::take(&mut self.oracle.notes) {
             self.note(format_args!("  {note}"));
         }
         for letter in std::mem::take(&mut self.gateway.outbox) {
+            self.oracle.seen_by_host("a letter of the gateway", &letter.body.bytes())?;
             self.mail(letter);
         }
+        Ok(())
     }
 
     fn mail(&mut self, letter: Letter) {

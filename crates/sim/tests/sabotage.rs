@@ -64,7 +64,7 @@ fn a_reply_before_its_commit_is_caught() {
 #[test]
 fn a_count_that_is_forgotten_on_restart_is_caught() {
     let mut world = world(Some(Sabotage::ForgetTheCount), &[Role::Honest, Role::Stranger]);
-    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.files.clone(), world.oracle.clone());
+    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
     let mut guesses = || -> Checked {
         for guess in 0..11 {
             // The stranger's home is new each time, so it does not notice.
@@ -82,7 +82,7 @@ fn a_count_that_is_forgotten_on_restart_is_caught() {
 #[test]
 fn a_lost_acknowledged_write_is_caught() {
     let mut world = world(Some(Sabotage::LoseAWrite), &[Role::Honest]);
-    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.files.clone(), world.oracle.clone());
+    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
     assert!(matches!(world.complete(0, create(&world)).unwrap(), End::Done(Outcome::Created(_))));
     world.gateway.restore(store, files, &mut world.oracle);
     world.oracle.rolled_back(&oracle);
@@ -113,7 +113,7 @@ fn believed_stale_rows_are_caught() {
     world.complete(1, Errand::Sync).unwrap();
     world.complete(0, create(&world)).unwrap();
     world.gateway.evil.serve_old = true;
-    bitten(world.finale(), law::EQUAL);
+    bitten(world.check_vaults(0), law::EQUAL);
 }
 
 #[test]

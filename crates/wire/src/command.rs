@@ -56,7 +56,7 @@ number! {
 
 message! {
     /// Proves an account within this request. For a local identity `proof` is the client's Argon2id output.
-    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[derive(Clone, PartialEq, Eq)]
     pub struct Authenticate {
         1 => pub kind: IdentityKind,
         2 => pub name: String,
@@ -271,7 +271,7 @@ macro_rules! opaque_debug {
         }
     )*};
 }
-opaque_debug!(MemberSecrets, Finish, Expose);
+opaque_debug!(Authenticate, MemberSecrets, Finish, Expose);
 
 number! {
     /// userVerification of the relying party.

@@ -58,9 +58,10 @@ message! {
 }
 
 impl Release {
-    /// Associated data of a release: for this challenge and this root key alone.
-    pub fn context(challenge: &[u8; 32], root: u32) -> Vec<u8> {
-        [&challenge[..], &root.to_be_bytes()].concat()
+    /// Associated data of a release: for this challenge and this root key alone, and with the custody that the broker
+    /// states, so that nobody on the way can state another.
+    pub fn context(challenge: &[u8; 32], root: u32, custody_level: u16) -> Vec<u8> {
+        [&challenge[..], &root.to_be_bytes(), &custody_level.to_be_bytes()].concat()
     }
 }
 

@@ -57,7 +57,11 @@ fn line() -> Line {
 fn call() -> Call {
     Call {
         id: RequestId([0x1d; 16]),
-        commands: vec![Command::PinStatus],
+        commands: vec![Command::Expose(keyferry_wire::command::Expose {
+            generation: 1,
+            client_key: [0; 32],
+            commitment: [0; 32],
+        })],
         sender: Sender::Member,
         levels: vec![Level::Hw, Level::Uv],
         wrapped: true,
@@ -213,6 +217,12 @@ fn a_checkpoint_without_consistency_is_refused() {
     line.ledger.event(Kind::Prepare, None);
     line.ledger.seal();
     assert_eq!(refused(line.exchange(|_| (), |frame| frame.consistency.clear())), Code::Evidence);
+}
+
+#[test]
+fn a_step_that_must_be_in_the_ledger_is_not_believed_without_a_checkpoint() {
+    let mut line = line();
+    assert_eq!(refused(line.exchange(|reply| reply.checkpoint = None, |_| ())), Code::Evidence);
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Context<'_> {
         let created_by = hash::sha256(&[&self.operation]);
         if let Some(record) = &self.account.record {
             return if record.created_by == created_by {
+                self.known = true;
                 Ok(self.account_answer())
             } else {
                 refuse(Code::Exists, "an account of this name exists")

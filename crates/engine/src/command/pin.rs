@@ -196,6 +196,7 @@ impl Context<'_> {
             oprf: Held(*key.to_bytes()),
             device,
             expires_ms: now_ms.saturating_add(limits::PIN_OPEN_MS),
+            verified,
         });
         self.event(Kind::Prepare, Outcome::Done).generation = generation;
         Ok(Answer::Prepared(Evaluated {
@@ -210,7 +211,7 @@ impl Context<'_> {
 
     /// Puts the prepared generation in force with a fresh member pair, and destroys the one before.
     pub(super) fn expose(&mut self, expose: &Expose) -> Result<Answer, Stop> {
-        let (device, _) = self.member()?;
+        let (device, verified) = self.member()?;
         let account = self.account.id;
         let now_ms = self.now_ms;
         let fits = |prepared: &&Prepared| {
@@ -218,8 +219,11 @@ impl Context<'_> {
                 && prepared.device == device
                 && prepared.expires_ms >= now_ms
         };
-        if self.record()?.prepared.as_ref().filter(fits).is_none() {
+        let Some(prepared) = self.record()?.prepared.as_ref().filter(fits) else {
             return refuse(Code::Stale, "no such PIN is prepared for this device");
+        };
+        if prepared.verified && !verified {
+            return refuse(Code::UvRequired, "this PIN was prepared with user verification");
         }
         let client_key = ClientKey::from_bytes(expose.client_key);
         let share = PinShare::random(self.random);

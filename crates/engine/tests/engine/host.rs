@@ -236,7 +236,7 @@ impl Host {
     pub(crate) fn release(&mut self, challenge: &[u8; 32]) -> Release {
         let greeting = self.greeting.clone().unwrap();
         let hpke_key = jwk(&greeting, "hpke", "x").try_into().unwrap();
-        let context = Release::context(challenge, 1);
+        let context = Release::context(challenge, 1, 0);
         let root = self.root;
         let sealed = hpke::seal_to(&hpke_key, Label::Release, &[&context], &root, &mut self.random).unwrap();
         Release { root: 1, sealed: sealed.into(), custody_level: 0 }

@@ -17,9 +17,10 @@ fn again(
 ) -> [Vec<Answer>; 2] {
     let first = world.ask_as(device, sender, id, commands);
     let batches = world.host.batches.len();
-    let second = world.ask_as(device, sender, id, commands);
+    let second = world.reply(device, sender, id, commands);
     assert_eq!(world.host.batches.len(), batches, "no new ledger entry");
-    [first, second]
+    assert!(second.checkpoint.is_some(), "the reply shows a checkpoint that covers what was written");
+    [first, second.answers]
 }
 
 #[test]

@@ -247,3 +247,11 @@ fn an_evaluation_of_a_prepared_key_is_no_evaluation_of_the_pin_in_force() {
     let answers = world.ask(&mut ann, As::Member, &[Command::Finish(finish)]);
     assert_eq!(refusal(&answers), (Code::PinWrong, Some(9)));
 }
+
+#[test]
+fn a_pin_prepared_with_user_verification_is_exposed_with_it_alone() {
+    let (mut world, mut ann) = settled();
+    let expose = Command::Expose(world.prepare(&mut ann, NEW, As::MemberWithUv));
+    assert_eq!(code(&world.ask(&mut ann, As::Member, &[expose.clone()])), Code::UvRequired);
+    assert_eq!(world.ask(&mut ann, As::MemberWithUv, &[expose]), [Answer::Exposed]);
+}

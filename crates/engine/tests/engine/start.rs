@@ -243,6 +243,12 @@ fn another_root_key_is_refused() {
     assert!(text.contains("service key"), "{text}");
 }
 
+#[test]
+fn a_custody_level_that_the_broker_did_not_state_is_refused() {
+    let text = fault_after(1, |_, load| load.release.custody_level = 3);
+    assert!(text.contains("release"), "{text}");
+}
+
 /// The challenge is the nonce of the evidence that answered it.
 fn challenge_of(host: &Host) -> [u8; 32] {
     use base64::Engine as _;

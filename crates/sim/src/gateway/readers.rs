@@ -36,7 +36,7 @@ impl Gateway {
     pub fn publish(&mut self) {
         let Some(desk) = &mut self.desk else { return };
         for publication in desk.publications() {
-            if publication.write(&self.files).is_ok() {
+            if publication.write(&*self.files).is_ok() {
                 desk.published(publication);
             }
         }

@@ -14,7 +14,7 @@ impl World {
     pub(super) fn fault(&mut self) -> Checked {
         match self.dice.below(13) {
             12 => self.pass(),
-            0 => self.crash_idle(),
+            0 => self.crash_idle()?,
             1 => self.jump(),
             2 | 3 => self.crash_device(),
             4..7 => self.replay(),
@@ -48,11 +48,11 @@ impl World {
         }
     }
 
-    fn crash_idle(&mut self) {
+    fn crash_idle(&mut self) -> Checked {
         let who = if self.dice.chance(500) { Who::Enclave } else { Who::Gateway };
         self.note(format_args!("{who:?} crashes between turns"));
         self.gateway.die(who, &mut self.oracle, "between-turns");
-        self.post();
+        self.post()
     }
 
     /// The host's clock is set.

@@ -215,7 +215,7 @@ impl World {
     }
 
     /// All members hold the newest vault, and read the whole ledger.
-    fn check_vaults(&mut self, account: usize) -> Checked {
+    pub fn check_vaults(&mut self, account: usize) -> Checked {
         for at in self.members(account) {
             self.must(at, Errand::Sync)?;
             let newest = self.oracle.vault_seq(account);

@@ -40,6 +40,9 @@ impl World {
     fn until_request(&mut self, at: usize) -> Checked {
         for _ in 0..TURNS_MAX * 4 {
             let before = self.tape.len();
+            if !self.gateway.serves() {
+                self.start()?;
+            }
             self.speak_of(at)?;
             let sent = self.tape.iter().skip(before).any(is_request);
             if sent || self.devices[at].is_idle() {
