@@ -2,7 +2,7 @@
 
 use crate::Fallible;
 use crate::host;
-use crate::measure::{percentile, rounded};
+use crate::measure::{Spread, percentile, rounded};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -108,7 +108,7 @@ fn commits(folder: &Path, rows: u32, count: u32) -> Fallible<Commit> {
     }
     fill.commit()?;
     database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    let (mut cpu_ns, mut walls) = (0u64, Vec::new());
+    let (mut cpus, mut walls) = (Vec::new(), Vec::new());
     for turn in 0..count {
         let (cpu, wall) = (host::thread_cpu_ns(), Instant::now());
         let transaction = database.transaction()?;
@@ -124,9 +124,9 @@ fn commits(folder: &Path, rows: u32, count: u32) -> Fallible<Commit> {
         if (turn + 1) % CHECKPOINT_COMMITS == 0 {
             database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
-        cpu_ns += host::thread_cpu_ns() - cpu;
+        cpus.push((host::thread_cpu_ns() - cpu) as f64);
         walls.push(u64::try_from(wall.elapsed().as_nanos())?);
     }
     walls.sort_unstable();
-    Ok(Commit { cpu_ns: cpu_ns as f64 / f64::from(count), wall_ns: percentile(&walls, 0.5) })
+    Ok(Commit { cpu_ns: Spread::of(&cpus).median, wall_ns: percentile(&walls, 0.5) })
 }

@@ -35,6 +35,11 @@ impl Http {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), &[])
     }
 
+    /// What was sent.
+    pub(crate) fn echo(&mut self, body: &[u8]) -> Fallible<Vec<u8>> {
+        self.post("/echo", body)
+    }
+
     fn post(&mut self, path: &str, body: &[u8]) -> Fallible<Vec<u8>> {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/cbor\r\ncontent-length: {}\r\n\r\n",

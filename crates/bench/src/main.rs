@@ -16,6 +16,7 @@ mod local;
 mod measure;
 mod member;
 mod memory;
+mod parts;
 mod pin;
 mod populate;
 mod profile;

@@ -34,14 +34,13 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     let plan = GatewayPlan { folder: store, shards: settings.shards, core: None, commit: CommitMode::Group };
     settings.cores.use_both()?;
     let growing = Service::gateway(plan)?;
-    let known = members.len();
-    members.extend(populate::accounts(&growing, known..settings.many_accounts, settings.passkeys)?);
+    let missing = settings.accounts..settings.many_accounts;
+    members.extend(populate::accounts(&growing, missing, settings.passkeys)?);
     growing.stop()?;
     crate::host::pin(settings.cores.load)?;
     let start = Instant::now();
     let service = Service::gateway(GatewayPlan { core: Some(settings.cores.server), ..plan })?;
     let restarted = resident(&service)?;
-    let accounts = members.len();
     let mut single = Fleet::connect(&service, 1)?;
     single.deal(members);
     single.run(&service, 1, Pace::Closed, sign_in)?;
@@ -52,7 +51,7 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     let used = resident(&service)?;
     let store_mb = std::fs::metadata(store.join("store").join("keyferry.db"))?.len() as f64 / 1e6;
     service.stop()?;
-    Ok(Memory { accounts, restarted, used, first_assertion_secs, store_mb })
+    Ok(Memory { accounts: settings.many_accounts, restarted, used, first_assertion_secs, store_mb })
 }
 
 fn resident(service: &Service) -> Fallible<Resident> {

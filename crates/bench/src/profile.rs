@@ -1,34 +1,22 @@
 //! Where the CPU time of an assertion goes: the steps of a turn as they follow each other, and below the engine's the
 //! parts that it is made of, each measured by itself on data of the same size.
 
-use crate::Fallible;
 use crate::carrier::Channel;
 use crate::ceiling::Ceilings;
 use crate::engine::frames;
 use crate::local::{Local, Steps};
-use crate::measure::{Effort, cpu_per_call, rounded};
+use crate::measure::rounded;
 use crate::member::Member;
 use crate::settings::Settings;
-use keyferry_crypto::hash::sha256;
-use keyferry_crypto::label::Label;
-use keyferry_crypto::seal::{self, OVERHEAD};
-use keyferry_crypto::sign::{Ed25519Seed, LogKey, SigningKey};
-use keyferry_crypto::tree::{AuditKey, MapKey, RootKey, SecurityDomainSecret};
-use keyferry_enclave::HardwareRandom;
-use keyferry_tlog::{Checkpoint, Map, leaf_hash, state};
-use keyferry_wire::door::AccountView;
-use keyferry_wire::ledger::{EVENT_LEN, LEAF_LEN};
-use keyferry_wire::publish::{MapProof, PasskeyRow, Terminal};
-use keyferry_wire::relying_party::{Origin, RpId};
+use crate::{Fallible, parts};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::hint::black_box;
 
 /// Requests of a batch: as many as there are connections.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// A part with its microseconds per assertion.
-type Part = (&'static str, f64);
+pub(crate) type Part = (&'static str, f64);
 
 pub(crate) struct Profile {
     steps: Vec<Part>,
@@ -36,17 +24,29 @@ pub(crate) struct Profile {
     sizes: Value,
 }
 
+/// Bytes of a request's frame and of a reply's, roughly: what an HTTP echo of the same size carries.
+pub(crate) const FRAME_LEN: usize = 900;
+
+/// What was measured before.
+pub(crate) struct Given<'a> {
+    pub(crate) ceilings: &'a Ceilings,
+    /// An HTTP request and its answer of the right size, at the stub's server.
+    pub(crate) http_ns: f64,
+    /// An assertion over HTTP, in microseconds, if B1 was measured.
+    pub(crate) assertion: Option<f64>,
+}
+
 /// Runs batches of sign-ins within this thread; accounts take turns, since each signs in 120 times a minute at most.
 pub(crate) fn measure(
     settings: &Settings,
     local: &mut Local,
     members: &[Member],
-    ceilings: &Ceilings,
+    given: &Given<'_>,
 ) -> Fallible<Profile> {
     let peer = local.peer()?;
     let mut channel = Channel::open(local, &peer)?;
     let groups: Vec<_> = members.chunks_exact(BATCH).take(6).collect();
-    let batches = if settings.quick { 36 } else { 240 };
+    let batches = if settings.quick { 60 } else { 480 };
     for (turn, group) in groups.iter().enumerate() {
         let frames = frames(&mut channel, group, turn)?;
         local.requests(frames)?;
@@ -65,7 +65,7 @@ pub(crate) fn measure(
     let views = views.into_iter().collect::<Fallible<Vec<_>>>()?;
     let view = views.first().ok_or("no account")?;
     let engine = steps.engine as f64 / count / 1000.0;
-    let parts = engine_parts(settings, view, &views, ceilings, engine)?;
+    let parts = parts::of_engine(settings, view, &views, given.ceilings, engine)?;
     let sizes = json!({
         "account_row": view.state.as_ref().map(|state| state.row.len()),
         "device_row": view.devices.first().map(|row| row.row.len()),
@@ -75,13 +75,13 @@ pub(crate) fn measure(
         "from_enclave_per_assertion": rounded(door.1 as f64 / count),
         "batch": BATCH,
     });
-    Ok(Profile { steps: step_parts(&steps, count, ceilings), engine: parts, sizes })
+    Ok(Profile { steps: step_parts(&steps, count, given), engine: parts, sizes })
 }
 
-fn step_parts(steps: &Steps, count: f64, ceilings: &Ceilings) -> Vec<Part> {
+fn step_parts(steps: &Steps, count: f64, given: &Given<'_>) -> Vec<Part> {
     let us = |ns: u64| ns as f64 / count / 1000.0;
-    vec![
-        ("HTTP, as a hello (ceiling)", ceilings.hello / 1000.0),
+    let mut parts = vec![
+        ("HTTP, as an echo of the same size at the stub's server", given.http_ns / 1000.0),
         ("gateway: rows and proofs attached", us(steps.view)),
         ("door to the enclave: encode", us(steps.door_in_encode)),
         ("door to the enclave: decode", us(steps.door_in_decode)),
@@ -93,177 +93,13 @@ fn step_parts(steps: &Steps, count: f64, ceilings: &Ceilings) -> Vec<Part> {
         ("gateway: desk takes the batch in", us(steps.apply)),
         ("gateway: WAL moved", us(steps.checkpoint)),
         ("gateway: consistency proofs", us(steps.consistency)),
-    ]
-}
-
-fn engine_parts(
-    settings: &Settings,
-    view: &AccountView,
-    views: &[AccountView],
-    ceilings: &Ceilings,
-    whole: f64,
-) -> Fallible<Vec<Part>> {
-    let effort = settings.cpu;
-    let state = view.state.as_ref().ok_or("an account without its row")?;
-    let device = view.devices.first().ok_or("an account without its device")?;
-    let passkey = view.passkeys.first().ok_or("an account without its passkey")?;
-    let row = passkey.row.as_ref().ok_or("a passkey without its row")?;
-    let shards = f64::from(settings.shards.max(1)).min(BATCH as f64);
-    let (account_open, account_seal) = sealed(effort, state.row.len());
-    let (device_open, device_seal) = sealed(effort, device.row.len());
-    let (blob_open, _) = sealed(effort, row.blob.len());
-    let (wrap_open, _) = sealed(effort, 32 + OVERHEAD);
-    let key = SigningKey::generate(&mut HardwareRandom::default());
-    let load = cpu_per_call(effort, || {
-        black_box(SigningKey::from_parts(key.scalar().expose(), &key.public()).is_ok());
-    });
-    let mut parts = vec![
-        ("device signature (ceiling)", ceilings.verify),
-        ("passkey's key loaded", load),
-        ("assertion signed (ceiling)", ceilings.sign),
-        ("account's keys: row key, blinded id", account_keys(effort)),
-        ("account row opened", account_open),
-        ("device row opened", device_open),
-        ("device's half opened, SDS hashed", wrap_open + sds_hash(effort)),
-        ("passkey opened with its key", blob_open + passkey_key(effort)),
-        ("device row sealed", device_seal),
-        ("account row sealed", account_seal),
-        ("row hashes, map value", row_hashes(effort, state.row.len(), device.row.len())),
-        ("map: proof admitted, value set, root", map_work(effort, views)?),
-        ("vault: proof admitted, row hashed", vault_work(effort, &passkey.proof, row, &state.vault_root)),
-        ("relying party and origin parsed", relying_party(effort)),
-        ("leaf made and appended", leaf(effort)),
-        ("SEAL and checkpoint, per assertion", checkpoint(effort) * shards / BATCH as f64),
-        ("channel: request opened, reply sealed (ceiling)", 2.0 * ceilings.aead),
     ];
-    for (_, ns) in &mut parts {
-        *ns /= 1000.0;
+    if let Some(whole) = given.assertion {
+        let sum: f64 = parts.iter().map(|(_, us)| us).sum();
+        parts
+            .push(("over HTTP besides: queue, processes, smaller batches, guard, ledger files", whole - sum));
     }
-    let sum: f64 = parts.iter().map(|(_, us)| us).sum();
-    parts.push(("the rest: CBOR of request, records, answers; copies", whole - sum));
-    Ok(parts)
-}
-
-/// Opening and sealing a row of so many bytes, its key derivation included.
-fn sealed(effort: Effort, len: usize) -> (f64, f64) {
-    let plain = vec![7; len.saturating_sub(OVERHEAD)];
-    let row = seal::seal(&[1; 32], Label::RecordAccount, &[&[2; 32], &[3; 8]], &plain, [4; 16]);
-    let open = cpu_per_call(effort, || {
-        black_box(seal::open(&[1; 32], Label::RecordAccount, &[&[2; 32], &[3; 8]], black_box(&row)).is_ok());
-    });
-    let seal = cpu_per_call(effort, || {
-        black_box(seal::seal(
-            &[1; 32],
-            Label::RecordAccount,
-            &[&[2; 32], &[3; 8]],
-            black_box(&plain),
-            [4; 16],
-        ));
-    });
-    (open, seal)
-}
-
-fn account_keys(effort: Effort) -> f64 {
-    let (root, map) = (RootKey::from_bytes([1; 32]), MapKey::from_bytes([2; 32]));
-    cpu_per_call(effort, || {
-        black_box((root.account_key(&[3; 32], &[4; 32]), map.blind(&[4; 32])));
-    })
-}
-
-fn sds_hash(effort: Effort) -> f64 {
-    let sds = SecurityDomainSecret::from_bytes([1; 32]);
-    cpu_per_call(effort, || {
-        black_box(sds.hash(&[2; 32], 1));
-    })
-}
-
-fn passkey_key(effort: Effort) -> f64 {
-    let sds = SecurityDomainSecret::from_bytes([1; 32]);
-    cpu_per_call(effort, || {
-        black_box(sds.passkey_key(&[2; 16], "login.example.org"));
-    })
-}
-
-fn row_hashes(effort: Effort, account: usize, device: usize) -> f64 {
-    let rows = [vec![1; account], vec![2; device]];
-    cpu_per_call(effort, || {
-        // Both rows are hashed when they come and when they go; the map value twice.
-        for row in rows.iter().chain(&rows) {
-            black_box(state::row_hash(row));
-        }
-        black_box((sha256(&[&[1; 160]]), sha256(&[&[2; 160]])));
-    })
-}
-
-/// A batch's worth of the shard's map, per assertion.
-fn map_work(effort: Effort, views: &[AccountView]) -> Fallible<f64> {
-    let same: Vec<_> = views.iter().filter(|view| view.shard == views[0].shard).collect();
-    let root = root_of(&same.first().ok_or("no account")?.proof, &same[0].map_key);
-    let whole = cpu_per_call(effort, || {
-        let mut map = Map::partial(root);
-        for view in &same {
-            black_box(map.admit(&view.map_key, &view.proof).is_ok());
-            black_box(map.set(view.map_key, [9; 32]).is_ok());
-        }
-        black_box(map.root());
-    });
-    Ok(whole / same.len() as f64)
-}
-
-fn vault_work(effort: Effort, proof: &MapProof, row: &PasskeyRow, root: &[u8; 32]) -> f64 {
-    let key = state::vault_key(&row.id);
-    cpu_per_call(effort, || {
-        let mut vault = Map::partial(*root);
-        black_box(vault.admit(&key, black_box(proof)).is_ok());
-        black_box(state::vault_value(row));
-    })
-}
-
-/// The root that a proof leads to.
-fn root_of(proof: &MapProof, key: &[u8; 32]) -> [u8; 32] {
-    let mut node = match &proof.terminal {
-        Terminal::Empty => keyferry_tlog::map::EMPTY,
-        Terminal::Leaf(entry) => keyferry_tlog::map::map_leaf_hash(&entry.key, &entry.value),
-    };
-    for (depth, sibling) in proof.siblings.iter().enumerate().rev() {
-        let right = key.get(depth / 8).is_some_and(|byte| byte >> (7 - depth % 8) & 1 == 1);
-        let (left, right) = if right { (sibling, &node) } else { (&node, sibling) };
-        node = keyferry_tlog::map::map_inner_hash(left, right);
-    }
-    node
-}
-
-fn relying_party(effort: Effort) -> f64 {
-    cpu_per_call(effort, || {
-        let rp_id = RpId::parse(black_box("login.example.org"));
-        let origin = Origin::parse(black_box("https://login.example.org"));
-        black_box(rp_id.is_ok_and(|rp_id| origin.is_ok_and(|origin| rp_id.allows(&origin).is_ok())));
-    })
-}
-
-fn leaf(effort: Effort) -> f64 {
-    let audit = AuditKey::from_bytes([1; 32]);
-    let mut frontier = keyferry_tlog::Frontier::new();
-    let mut seq = 0;
-    cpu_per_call(effort, || {
-        seq += 1;
-        let keys = audit.leaf_keys(seq, &[2; 16]);
-        let event = [3; EVENT_LEN];
-        black_box((audit.tag(seq), keys.commitment(&[&event]), keys.seal_event(&[], &event)));
-        let hash = leaf_hash(&[4; LEAF_LEN]);
-        frontier.push(hash);
-        black_box(state::account_head(&hash, &hash));
-    })
-}
-
-/// What each shard does once a batch.
-fn checkpoint(effort: Effort) -> f64 {
-    let key = LogKey::from_seed(&Ed25519Seed::from_bytes([1; 32]));
-    let public = key.public();
-    cpu_per_call(effort, || {
-        let checkpoint = Checkpoint::new("bench.example/0", 1_000_000, leaf_hash(&[4; LEAF_LEN]));
-        black_box(checkpoint.sign(&public, |message| key.sign(message)));
-    })
+    parts
 }
 
 impl Profile {
@@ -283,7 +119,7 @@ impl Profile {
                 let _ = writeln!(out, "    {us:7.2}  {name}");
             }
         };
-        list("all steps within one thread", &self.steps);
+        list("all steps, each but HTTP within one thread", &self.steps);
         list("of which in the engine, measured part by part", &self.engine);
         let _ = writeln!(out, "  sizes in bytes: {}", self.sizes);
         out

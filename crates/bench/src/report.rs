@@ -156,7 +156,7 @@ impl Row {
         })
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self, void: bool) -> [String; 8] {
         let number = |value: f64| format!("{}", rounded(value));
         let dash = || "-".to_owned();
         [
@@ -169,7 +169,7 @@ impl Row {
             }),
             self.goal.map_or_else(dash, |goal| number(goal.reach())),
             self.goal.and_then(Goal::floor).map_or_else(dash, number),
-            self.verdict().text(),
+            format!("{}{}", self.verdict().text(), if void { " (void)" } else { "" }),
         ]
     }
 }
@@ -177,10 +177,10 @@ impl Row {
 const HEAD: [&str; 8] =
     ["name", "what", "ours", "ceiling/stub", "ratio (median, spread)", "reach", "floor", "verdict"];
 
-/// All rows with their columns in line, and below them what has to be said of each.
-pub(crate) fn table(rows: &[Row]) -> String {
+/// All rows with their columns in line, and below them what has to be said of each. Of a void run no verdict holds.
+pub(crate) fn table(rows: &[Row], void: bool) -> String {
     let cells: Vec<[String; 8]> =
-        std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
+        std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(|row| row.cells(void))).collect();
     let widths: Vec<usize> = (0..HEAD.len())
         .map(|column| {
             cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -8,11 +8,11 @@ use crate::engine::{self, Engine, Growth};
 use crate::http::Http;
 use crate::load::{Fleet, Pace};
 use crate::local::Local;
-use crate::measure::rounded;
+use crate::measure::{Spread, rounded};
 use crate::member::Member;
 use crate::memory::{self, Memory};
 use crate::pin::{self, Attempts};
-use crate::profile::{self, Profile};
+use crate::profile::{self, Given, Profile};
 use crate::report::{Row, table};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
@@ -105,11 +105,24 @@ fn ceilings(settings: &Settings, stub: &Service) -> Fallible<Ceilings> {
 
 /// One HTTP request and its answer, as the stub's server sees it.
 fn hello(settings: &Settings, stub: &Service) -> Fallible<f64> {
+    http_ns(settings, stub, |http| http.get("/hello").map(|_| ()))
+}
+
+/// CPU time of the stub's server per request, the median of some slices after a first one.
+fn http_ns(
+    settings: &Settings,
+    stub: &Service,
+    ask: impl Fn(&mut Http) -> Fallible<()> + Sync,
+) -> Fallible<f64> {
     let mut fleet = Fleet::with(stub, stub.stub_peer()?, settings.connections)?;
-    let ask = |http: &mut Http| http.get("/hello").map(|_| ());
-    fleet.run(stub, settings.hellos() / 4, Pace::Closed, |worker| ask(&mut worker.http))?;
-    let outcome = fleet.run(stub, settings.hellos(), Pace::Closed, |worker| ask(&mut worker.http))?;
-    Ok(outcome.cpu_us() * 1000.0)
+    let mut slices = Vec::new();
+    for slice in 0..=settings.rounds {
+        let outcome = fleet.run(stub, settings.hellos(), Pace::Closed, |worker| ask(&mut worker.http))?;
+        if slice > 0 {
+            slices.push(outcome.cpu_us() * 1000.0);
+        }
+    }
+    Ok(Spread::of(&slices).median)
 }
 
 fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceilings) -> Fallible<Found> {
@@ -125,7 +138,11 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
     }
     if wanted.any(&["B1a", "profile"]) {
         eprintln!("engine and steps of a turn within this thread");
-        within(settings, &store, &members, growth.as_ref(), ceilings, &mut found)?;
+        let http = http_ns(settings, stub, |http| http.echo(&[7; profile::FRAME_LEN]).map(|_| ()))?;
+        let given =
+            Given { ceilings, http_ns: http, assertion: found.assertion.as_ref().map(Assertion::cpu_us) };
+        let (engine, profile) = within(settings, &store, &members, growth.as_ref(), &given)?;
+        (found.engine, found.profile) = (engine, Some(profile));
     }
     if wanted.any(&["B4"]) {
         eprintln!("group commit against one each");
@@ -187,16 +204,14 @@ fn within(
     store: &Path,
     members: &[Member],
     growth: Option<&Growth>,
-    ceilings: &Ceilings,
-    found: &mut Found,
-) -> Fallible<()> {
+    given: &Given<'_>,
+) -> Fallible<(Option<Engine>, Profile)> {
     host::pin(settings.cores.server)?;
     let mut local = Local::start(store, settings.shards)?;
-    if let Some(growth) = growth {
-        found.engine = Some(engine::measure(settings, &mut local, growth)?);
-    }
-    found.profile = Some(profile::measure(settings, &mut local, members, ceilings)?);
-    host::pin(settings.cores.load)
+    let engine = growth.map(|growth| engine::measure(settings, &mut local, growth)).transpose()?;
+    let profile = profile::measure(settings, &mut local, members, given)?;
+    host::pin(settings.cores.load)?;
+    Ok((engine, profile))
 }
 
 impl Found {
@@ -237,6 +252,7 @@ impl Report {
             "seconds": rounded(self.secs),
             "version": env!("CARGO_PKG_VERSION"),
             "machine": self.machine,
+            "cpu_time": "POSIX CPU clock of each measured process (clock_getcpuclockid): user and system, all threads",
             "quick": self.quick,
             "void": self.is_void(),
             "drift": drift,
@@ -250,7 +266,7 @@ impl Report {
         let mut out = format!("keyferry-bench, {}, {:.0} s\n{}\n\n", self.started, self.secs, self.machine);
         out.push_str(&self.ceilings_text());
         out.push('\n');
-        out.push_str(&table(&self.rows));
+        out.push_str(&table(&self.rows, self.is_void()));
         if let Some(profile) = &self.profile {
             let _ = write!(out, "\n{}", profile.text());
         }

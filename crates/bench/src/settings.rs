@@ -53,7 +53,7 @@ impl Settings {
             quick: true,
             accounts: 500,
             // A device signs in 120 times a minute at most: 500 accounts bear no longer rounds.
-            round: 2_000,
+            round: 1_500,
             each_round: 300,
             attempts: 200,
             many_accounts: 5_000,
@@ -74,8 +74,8 @@ impl Settings {
         }
     }
 
-    /// HTTP requests of one measurement of the hello.
+    /// HTTP requests of one slice of the hello.
     pub(crate) fn hellos(&self) -> usize {
-        if self.quick { 4_000 } else { 20_000 }
+        if self.quick { 4_000 } else { 10_000 }
     }
 }

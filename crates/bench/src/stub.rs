@@ -57,6 +57,7 @@ pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Fallible<(SocketAddr, 
     let peer = Peer { evidence: NO_EVIDENCE, public: stub.channel.public() };
     let router = Router::new()
         .route("/hello", get(async || "hello"))
+        .route("/echo", post(async |body: Body8| cbor(body.to_vec())))
         .route("/v1/sessions", post(open))
         .route("/v1/requests", post(request))
         .with_state(stub);

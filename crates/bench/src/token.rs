@@ -25,10 +25,10 @@ impl KeyBroker for BenchToken {
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Result<Release, String> {
         let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
         let verified = appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
-        let context = Release::context(challenge, ROOT);
+        let context = Release::context(challenge, ROOT, self.custody_level());
         let sealed = hpke::seal_to(verified.hpke_key(), Label::Release, &[&context], &ROOT_KEY, &mut self.0)
             .map_err(|error| error.to_string())?;
-        Ok(Release { root: ROOT, sealed: sealed.into(), custody_level: 0 })
+        Ok(Release { root: ROOT, sealed: sealed.into(), custody_level: self.custody_level() })
     }
 
     fn custody_level(&self) -> u16 {

@@ -203,7 +203,8 @@ impl Device {
         let call = self.next_call()?;
         let Some(session) = self.session.clone() else {
             let evidence = self.evidence.as_ref().expect("looked at above");
-            let (opening, open) = Opening::start(evidence, &mut self.dice).map_err(|e| End::Open(e.to_string()))?;
+            let (opening, open) =
+                Opening::start(evidence, &mut self.dice).map_err(|e| End::Open(e.to_string()))?;
             return Ok((Awaited::Opened(Box::new(opening)), Ask::Open(open)));
         };
         let sealed = exchange::seal(&mut session.borrow_mut(), &self.home, &call, &*self);

@@ -4,7 +4,6 @@ mod guess;
 mod press;
 
 use guess::Guess;
-use press::Press;
 use keyferry_client::audit::Audited;
 use keyferry_client::base64url;
 use keyferry_client::flow::{
@@ -16,6 +15,7 @@ use keyferry_client::webauthn::{ClientDataForm, CreateRequest, GetRequest};
 use keyferry_crypto::random::Random;
 use keyferry_wire::command::{self, Answer};
 use keyferry_wire::{AccountId, CredentialId, DeviceId};
+use press::Press;
 
 /// Something that a user sets out to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +177,9 @@ impl Errand {
                 walk(PinChange::new(old.as_ref().map(Pin::new), Pin::new(new), user, COSTS), Outcome::Changed)
             }
             Errand::ListDevices => walk(ListDevices, |_| Outcome::Done),
-            Errand::RenameDevice { device, label } => walk(RenameDevice::new(*device, label), |()| Outcome::Done),
+            Errand::RenameDevice { device, label } => {
+                walk(RenameDevice::new(*device, label), |()| Outcome::Done)
+            }
             Errand::Create { rp_id, user_name, exclude, verified } => {
                 let request = creation(rp_id, user_name, exclude, random)?;
                 walk(Create::new(request, user(*verified), form(random)), |made| {

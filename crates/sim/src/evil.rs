@@ -106,7 +106,12 @@ impl Evil {
     }
 
     /// Exchanges or spoils letters that are under way.
-    pub fn spoil_letters<'a>(&self, letters: impl Iterator<Item = &'a mut Letter>, dice: &mut Dice, oracle: &mut Oracle) {
+    pub fn spoil_letters<'a>(
+        &self,
+        letters: impl Iterator<Item = &'a mut Letter>,
+        dice: &mut Dice,
+        oracle: &mut Oracle,
+    ) {
         let mut tells: Vec<_> = letters.filter(|letter| matches!(letter.body, Body::Tell(_))).collect();
         if tells.is_empty() {
             return;

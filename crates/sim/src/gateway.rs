@@ -1,29 +1,27 @@
 //! The host's side: the real desk over a store in memory, and a pump that does in one thread what `server::pump` does
 //! in its own, with a place for a crash around each effect. The enclave is the real engine behind the real codec.
 
+mod boot;
 mod readers;
+mod replies;
 
 use crate::dice::Dice;
 use crate::evil::Evil;
 use crate::oracle::{Checked, Oracle, Provenance, breach, ensure, law};
 use crate::post::{Ask, Body, Letter, Tell};
 use crate::sabotage::Sabotage;
-use keyferry_client::evidence::{Trust, appraise};
-use keyferry_crypto::hpke;
-use keyferry_crypto::label::Label;
 use keyferry_crypto::random::{self, Random};
 use keyferry_engine::{Engine, Platform};
-use keyferry_server::desk::{CACHE_BYTES, Desk};
+use keyferry_server::desk::Desk;
 use keyferry_server::ledger::MemoryFiles;
 use keyferry_server::store::{MemoryStore, PlannedFault, Store};
 use keyferry_wire::cbor::Limits;
 use keyferry_wire::door::{
-    AccountView, Batch, BatchRef, Drop as Reason, FromEnclave, Hello, Loaded, Need, Open, Out, OutBody, Refresh, Release,
-    Sealed, ToEnclave, Turn, Turned, Work,
+    AccountView, Batch, BatchRef, FromEnclave, Need, Open, Out, OutBody, ToEnclave, Turn, Turned, Work,
 };
-use keyferry_wire::evidence::{Evidence, SIM};
+use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{RequestFrame, SessionOpen};
-use keyferry_wire::{AccountId, ShardId, Wire, limits};
+use keyferry_wire::{AccountId, Wire};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -184,7 +182,14 @@ impl Gateway {
         Gateway::over(seed, shards, root, MemoryStore::new(), Arc::default(), dice)
     }
 
-    fn over(seed: u64, shards: u16, root: [u8; 32], store: MemoryStore, files: Arc<MemoryFiles>, dice: Dice) -> Gateway {
+    fn over(
+        seed: u64,
+        shards: u16,
+        root: [u8; 32],
+        store: MemoryStore,
+        files: Arc<MemoryFiles>,
+        dice: Dice,
+    ) -> Gateway {
         Gateway {
             store,
             files,
@@ -210,7 +215,8 @@ impl Gateway {
     /// Another gateway on a copy of the disk.
     pub fn copy(&self, stream: u64) -> Gateway {
         let dice = Dice::new(self.seed, 1 << 32 | stream);
-        let mut copy = Gateway::over(self.seed, self.shards, self.root, self.store.clone(), self.disk_files(), dice);
+        let mut copy =
+            Gateway::over(self.seed, self.shards, self.root, self.store.clone(), self.disk_files(), dice);
         copy.boots = (stream + 1) << 20;
         copy
     }
@@ -265,113 +271,6 @@ impl Gateway {
         }
     }
 
-    /// Starts what is not running. `crash` may end it around BOOT's commit.
-    pub fn boot(&mut self, now_ms: u64, crash: Option<Crash>, oracle: &mut Oracle) -> Checked {
-        self.open_desk()?;
-        let boots = self.boots;
-        self.boots += 1;
-        let platform = SimPlatform { dice: Dice::new(self.seed, 1_000 + boots), drawn: Vec::new() };
-        let mut enclave = Enclave { engine: Engine::default(), platform };
-        let challenge = random::bytes(&mut self.dice);
-        let hello = Hello { version: limits::VERSION, challenge, now_ms };
-        let FromEnclave::Evidence(evidence) = exchange(&mut enclave, &ToEnclave::Hello(hello), oracle)? else {
-            return breach(law::CALM, "no evidence for the broker");
-        };
-        let release = self.release(&challenge, &evidence)?;
-        let desk = self.desk()?;
-        let Ok(load) = desk.load(now_ms, NAME, release) else {
-            return breach(law::CALM, "the desk cannot make the tails");
-        };
-        let FromEnclave::Loaded(loaded) = exchange(&mut enclave, &ToEnclave::Load(load), oracle)? else {
-            return breach(law::CALM, "the enclave does not load");
-        };
-        if let Some(crash @ (Crash::BeforeExchange | Crash::BeforeCommit)) = crash {
-            self.die(Who::Enclave, oracle, crash.word());
-            return Ok(());
-        }
-        oracle.log_keys(&loaded.log_keys)?;
-        self.keep(&loaded, oracle)?;
-        if crash == Some(Crash::AfterCommit) {
-            self.die(Who::Gateway, oracle, Crash::AfterCommit.word());
-            return Ok(());
-        }
-        let turn = Turn { now_ms, committed: references(&loaded.batches), opens: Vec::new(), work: Vec::new() };
-        let FromEnclave::Turned(_) = exchange(&mut enclave, &ToEnclave::Turn(turn), oracle)? else {
-            return breach(law::CALM, "the enclave does not take its BOOT");
-        };
-        self.evidence = Some(loaded.evidence);
-        self.evidence_ms = now_ms;
-        self.enclave = Some(enclave);
-        Ok(())
-    }
-
-    fn open_desk(&mut self) -> Checked {
-        let stale = self.desk.as_ref().is_some_and(|desk| {
-            (0..self.shards).map(ShardId).any(|shard| {
-                let tail = keyferry_server::store::Read::tail(&self.store, shard).ok().flatten();
-                tail.map(|tail| tail.number) != desk.log(shard).ok().and_then(|log| log.number())
-            })
-        });
-        if self.desk.is_some() && !stale {
-            return Ok(());
-        }
-        let files: Arc<MemoryFiles> = Arc::clone(&self.files);
-        match Desk::open(&self.store, files, self.shards, CACHE_BYTES) {
-            Ok(mut desk) => {
-                let wrong = desk.shards_with_wrong_rows();
-                self.desk = Some(desk);
-                ensure(wrong.is_empty(), law::KEPT, || format!("rows of {wrong:?} do not lead to the map root"))
-            }
-            Err(error) => breach(law::CALM, format!("the desk does not open: {error}")),
-        }
-    }
-
-    fn desk(&mut self) -> Checked<&mut Desk> {
-        self.desk.as_mut().map_or_else(|| breach(law::CALM, "no desk"), Ok)
-    }
-
-    fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Checked<Release> {
-        let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
-        let Ok(appraised) = appraise(evidence, &trust, 0) else {
-            return breach(law::CALM, "the broker refuses the enclave's evidence");
-        };
-        let context = Release::context(challenge, ROOT, 0);
-        let sealed =
-            hpke::seal_to(appraised.hpke_key(), Label::Release, &[&context], &self.root, &mut self.dice);
-        let sealed = sealed.map(Into::into).or_else(|_| breach(law::CALM, "the release cannot be sealed"))?;
-        Ok(Release { root: ROOT, sealed, custody_level: 0 })
-    }
-
-    fn keep(&mut self, loaded: &Loaded, oracle: &mut Oracle) -> Checked {
-        let desk = self.desk.as_mut().expect("opened before");
-        let service = (desk.service() != Some(&loaded.service)).then_some(&loaded.service);
-        if let Err(error) = self.store.commit(service, &loaded.batches) {
-            return breach(law::CALM, format!("BOOT is not kept: {error}"));
-        }
-        oracle.committed(&loaded.batches)?;
-        desk.serve_as(loaded.service.clone());
-        loaded.batches.iter().for_each(|batch| desk.apply(batch));
-        Ok(())
-    }
-
-    /// Fresh evidence, when the old is.
-    pub fn refresh_if_due(&mut self, now_ms: u64, oracle: &mut Oracle) -> Checked {
-        let old = now_ms >= self.evidence_ms + limits::EVIDENCE_LIFE_MS || now_ms < self.evidence_ms;
-        if old { self.refresh(now_ms, oracle) } else { Ok(()) }
-    }
-
-    /// Fresh evidence.
-    pub fn refresh(&mut self, now_ms: u64, oracle: &mut Oracle) -> Checked {
-        let Some(enclave) = &mut self.enclave else { return Ok(()) };
-        let message = ToEnclave::Refresh(Refresh { now_ms });
-        let FromEnclave::Evidence(evidence) = exchange(enclave, &message, oracle)? else {
-            return breach(law::CALM, "the enclave gives no fresh evidence");
-        };
-        self.evidence = Some(evidence);
-        self.evidence_ms = now_ms;
-        Ok(())
-    }
-
     /// Takes a request of a device.
     pub fn take(&mut self, exchange: u64, device: usize, ask: Ask) {
         let tell = match ask {
@@ -395,7 +294,13 @@ impl Gateway {
         }
     }
 
-    fn ticket(&mut self, exchange: u64, device: usize, from: Option<Rc<Provenance>>, seen: Option<u64>) -> u64 {
+    fn ticket(
+        &mut self,
+        exchange: u64,
+        device: usize,
+        from: Option<Rc<Provenance>>,
+        seen: Option<u64>,
+    ) -> u64 {
         self.tickets += 1;
         let waiter = Waiter { exchange, device, from, seen, need: None, rounds: 0 };
         self.waiting.insert(self.tickets, waiter);
@@ -538,52 +443,6 @@ impl Gateway {
         }
         Ok(())
     }
-
-    fn hand_out(&mut self, out: Vec<Out>) {
-        for Out { ticket, body } in out {
-            match body {
-                OutBody::Opened(opened) => self.answer(ticket, Tell::Opened(opened)),
-                OutBody::Reply(sealed) => self.reply(ticket, sealed),
-                OutBody::Need(need) => self.resume(ticket, Some(need)),
-                OutBody::Busy => self.resume(ticket, None),
-                OutBody::Dropped(reason) => self.answer(ticket, Tell::Dropped(reason)),
-            }
-        }
-    }
-
-    fn answer(&mut self, ticket: u64, tell: Tell) {
-        if let Some(waiter) = self.waiting.remove(&ticket) {
-            self.tell(waiter.exchange, waiter.device, tell);
-        }
-    }
-
-    fn reply(&mut self, ticket: u64, sealed: Sealed) {
-        let Sealed { mut reply, size } = sealed;
-        let Some(waiter) = self.waiting.get(&ticket) else { return };
-        let shard = waiter.need.as_ref().map(|need| need.shard);
-        if let (Some(size), Some(seen), Some(shard)) = (size, waiter.seen, shard)
-            && let Some(desk) = &self.desk
-            && seen < size
-        {
-            reply.consistency = desk.consistency(shard, seen, size).unwrap_or_default();
-        }
-        self.answer(ticket, Tell::Reply(reply));
-    }
-
-    /// Hands a request in again, with the rows of before and those that are asked for now.
-    fn resume(&mut self, ticket: u64, asked: Option<Need>) {
-        let Some(waiter) = self.waiting.get_mut(&ticket) else { return };
-        waiter.rounds += u8::from(asked.is_some());
-        let next = match (asked, &waiter.need) {
-            (Some(asked), Some(before)) if asked.account == before.account => Some(joined(before, asked)),
-            (Some(asked), _) => Some(asked),
-            (None, before) => before.clone(),
-        };
-        match next.filter(|_| waiter.rounds <= ROUNDS_MAX) {
-            Some(next) => self.ready.push_back(Item::Resume(ticket, next)),
-            None => self.answer(ticket, Tell::Dropped(Reason::Full)),
-        }
-    }
 }
 
 impl Item {
@@ -654,12 +513,4 @@ fn need_of(view: &AccountView) -> Need {
         devices: view.devices.iter().map(|row| row.device).collect(),
         passkeys: view.passkeys.iter().map(|view| view.id).collect(),
     }
-}
-
-fn joined(before: &Need, mut asked: Need) -> Need {
-    let devices: Vec<_> = before.devices.iter().filter(|id| !asked.devices.contains(id)).copied().collect();
-    let passkeys: Vec<_> = before.passkeys.iter().filter(|id| !asked.passkeys.contains(id)).copied().collect();
-    asked.devices.splice(0..0, devices);
-    asked.passkeys.splice(0..0, passkeys);
-    asked
 }

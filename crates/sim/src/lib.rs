@@ -5,8 +5,14 @@
 //! The schedule and all decisions follow from the seed. Signature bytes do not (ECDSA nonces are the library's own),
 //! and nothing depends on them.
 //!
+//! Anchor level 0 is what is played: there the gateway's word that a batch is durable is believed, and a restored disk or
+//! a second enclave on a copy is not noticed by the enclave. So the host lies about rows, proofs, tickets, letters and
+//! the time, but not about durability; that it can is shown by the sabotage tests, where the oracles notice. Witnesses
+//! (level 2 and above) will move restore and fork from the sabotage to the faults.
+//!
+//! Reading order: [`oracle`] (what must hold), [`world`] (how time goes on), [`gateway`], [`device`], [`evil`].
+//!
 //! Absent here on purpose: threads, the wall clock, sockets, files, randomness of the operating system.
-#![allow(clippy::indexing_slicing)]
 
 pub mod canary;
 pub mod device;
@@ -22,9 +28,9 @@ pub mod trace;
 pub mod world;
 
 use oracle::{Breach, law};
+pub use stats::Stats;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-pub use stats::Stats;
 pub use world::{Config, World};
 
 /// A seed that breaks an oracle.

@@ -222,7 +222,9 @@ impl Oracle {
             return breach(law::LOG, format!("shard {shard} is not known"));
         };
         let from = log.frontier.size();
-        ensure(batch.first_leaf == from, law::LOG, || format!("shard {shard}: a batch does not go on at {from}"))?;
+        ensure(batch.first_leaf == from, law::LOG, || {
+            format!("shard {shard}: a batch does not go on at {from}")
+        })?;
         for leaf in batch.leaves.chunks_exact(LEAF_LEN) {
             log.frontier.push(leaf_hash(leaf));
         }
@@ -267,7 +269,8 @@ impl Oracle {
                 return breach(law::AUDIT, format!("entry {seq} of account {account} does not open"));
             };
             self.stats.events += 1;
-            self.notes.push(format!("account {account} has entry {seq}: {:?} {:?}", event.kind, event.outcome));
+            self.notes
+                .push(format!("account {account} has entry {seq}: {:?} {:?}", event.kind, event.outcome));
             truth.happened(&event, &mut self.stats)?;
             truth.events.push(event);
         }
@@ -282,7 +285,9 @@ impl Oracle {
         let opened = exchange::open(&from.session.borrow(), &mut scratch, &from.call, &from.sent, frame);
         let answers = match opened {
             Ok(answers) => answers,
-            Err(error) => return breach(law::TRUTH, format!("the client's own session refuses a reply: {error}")),
+            Err(error) => {
+                return breach(law::TRUTH, format!("the client's own session refuses a reply: {error}"));
+            }
         };
         if let Some(id) = scratch.account {
             self.meet(from.account, id)?;
@@ -314,12 +319,16 @@ impl Oracle {
                 durable.heads.get(&head.seq) == Some(&head.head)
                     && (head.vault_seq == 0 || durable.vaults.get(&head.vault_seq) == Some(&head.vault_root))
             });
-            ensure(kept, law::DURABLE, || format!("a reply tells of entry {} before the store has it", head.seq))?;
+            ensure(kept, law::DURABLE, || {
+                format!("a reply tells of entry {} before the store has it", head.seq)
+            })?;
         }
         if let (Some(seen), Some(pin)) = (shown.trust.seen, &shown.trust.log) {
             let log = self.logs.values().find(|log| log.key.name() == pin.origin);
             let kept = log.is_some_and(|log| log.heads.get(&seen.size) == Some(&seen.root));
-            ensure(kept, law::DURABLE, || format!("a reply shows a checkpoint of size {} that was not kept", seen.size))?;
+            ensure(kept, law::DURABLE, || {
+                format!("a reply shows a checkpoint of size {} that was not kept", seen.size)
+            })?;
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ pub struct Letter {
 
 /// Which way it goes.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "few letters are under way at a time")]
 pub enum Body {
     /// To the gateway.
     Ask(Ask),
@@ -144,8 +145,13 @@ impl Network {
 
     /// A letter that is due, any of them.
     pub fn arrive(&mut self, now_ms: u64, dice: &mut Dice) -> Option<Letter> {
-        let due: Vec<usize> =
-            self.flights.iter().enumerate().filter(|(_, (due, _))| *due <= now_ms).map(|(at, _)| at).collect();
+        let due: Vec<usize> = self
+            .flights
+            .iter()
+            .enumerate()
+            .filter(|(_, (due, _))| *due <= now_ms)
+            .map(|(at, _)| at)
+            .collect();
         let at = *dice.pick(&due)?;
         Some(self.flights.swap_remove(at).1)
     }

@@ -1,6 +1,7 @@
 //! What tests break on purpose, to show that an oracle bites.
 
-/// One thing that is wrong with the host or the program.
+/// One thing that is wrong with the host or the program. Some are done by the gateway or the devices, the others by the
+/// test itself; either way the judge then does not take the host for a fair one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     /// The enclave is told that a batch is durable before it is.

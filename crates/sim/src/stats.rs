@@ -81,7 +81,13 @@ impl fmt::Display for Stats {
         writeln!(
             f,
             "turns {} · commits {} · ledger events {} · replies {} · PIN evaluations {} · signatures verified {} · locks {}",
-            self.turns, self.commits, self.events, self.replies, self.evaluations, self.signatures, self.locks
+            self.turns,
+            self.commits,
+            self.events,
+            self.replies,
+            self.evaluations,
+            self.signatures,
+            self.locks
         )?;
         line(f, "crashes", &self.crashes)?;
         line(f, "faults", &self.faults)?;

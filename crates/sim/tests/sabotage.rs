@@ -1,5 +1,5 @@
 //! Each oracle bites: something is broken on purpose, and the oracle for it says so by name.
-#![allow(clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use keyferry_sim::device::{Device, End, Role};
 use keyferry_sim::dice::Dice;
@@ -48,8 +48,11 @@ fn an_untouched_world_passes_where_the_broken_ones_fail() {
 #[test]
 fn an_evaluation_before_its_commit_is_caught() {
     let mut world = world(None, &[Role::Honest, Role::Honest]);
+    world.set_out(1, join(PIN)).unwrap();
+    world.exchange(1, None).unwrap();
+    // The next request begins a try.
     world.gateway.sabotage = Some(Sabotage::SpeakBeforeCommit);
-    bitten(world.complete(1, join(PIN)).map(drop), law::PAID);
+    bitten(world.exchange(1, None).map(drop), law::PAID);
 }
 
 #[test]
@@ -64,7 +67,8 @@ fn a_reply_before_its_commit_is_caught() {
 #[test]
 fn a_count_that_is_forgotten_on_restart_is_caught() {
     let mut world = world(Some(Sabotage::ForgetTheCount), &[Role::Honest, Role::Stranger]);
-    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
+    let (store, files, oracle) =
+        (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
     let mut guesses = || -> Checked {
         for guess in 0..11 {
             // The stranger's home is new each time, so it does not notice.
@@ -82,7 +86,8 @@ fn a_count_that_is_forgotten_on_restart_is_caught() {
 #[test]
 fn a_lost_acknowledged_write_is_caught() {
     let mut world = world(Some(Sabotage::LoseAWrite), &[Role::Honest]);
-    let (store, files, oracle) = (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
+    let (store, files, oracle) =
+        (world.gateway.store.clone(), world.gateway.disk_files(), world.oracle.clone());
     assert!(matches!(world.complete(0, create(&world)).unwrap(), End::Done(Outcome::Created(_))));
     world.gateway.restore(store, files, &mut world.oracle);
     world.oracle.rolled_back(&oracle);

@@ -1,5 +1,5 @@
 //! Worlds by the dice.
-#![allow(clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use keyferry_sim::{Config, Stats, run, run_with_story};
 use std::time::{Duration, Instant};
@@ -11,9 +11,6 @@ fn must(seed: u64) -> Stats {
     }
 }
 
-/// Seeds that once broke something, and why.
-const REMEMBERED: [u64; 8] = [9, 14, 28, 39, 134, 136, 148, 1_000];
-
 #[test]
 fn fixed_seeds_hold() {
     let mut total = Stats::default();
@@ -21,11 +18,6 @@ fn fixed_seeds_hold() {
     print!("{total}");
     assert!(total.crashes.len() >= 7, "every place of a crash is visited");
     assert!(total.evaluations > 100 && total.locks > 0);
-}
-
-#[test]
-fn remembered_seeds_hold() {
-    REMEMBERED.into_iter().for_each(|seed| drop(must(seed)));
 }
 
 #[test]
@@ -46,7 +38,8 @@ fn fresh_seeds_hold() {
 #[test]
 fn one_seed_tells_one_story() {
     for seed in [3, 4] {
-        let stories = [0, 1].map(|_| run_with_story(seed, Config::default()).map_err(|failure| failure.to_string()));
+        let stories =
+            [0, 1].map(|_| run_with_story(seed, Config::default()).map_err(|failure| failure.to_string()));
         assert_eq!(stories[0], stories[1]);
     }
 }

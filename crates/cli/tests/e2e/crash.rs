@@ -69,7 +69,7 @@ fn load(device: Device, label: String, stop: &AtomicBool) -> Acknowledged {
                     done.faults += 1;
                 }
             }
-        } else if done.device.run(&["passkey", "list"]).status != Some(0) {
+        } else if done.device.run(&["pin", "status"]).status != Some(0) {
             done.faults += 1;
         }
     }
@@ -132,7 +132,7 @@ fn nothing_acknowledged_is_lost_over_thirty_kills() {
         assert!(acknowledged.created.len() > 2 && acknowledged.asserted > 2, "there was no load");
     }
     println!("service ready again after a kill: {}", figures(&starts));
-    println!("first answer after the enclave's kill, command included: {}", figures(&returns));
+    println!("evidence of a new enclave after the old one's kill: {}", figures(&returns));
     println!("tries that the thief was told are left: {told:?}");
     // Once more from the disk alone; and an orderly end is one too.
     service.stop();
@@ -259,7 +259,7 @@ fn device_killed_while_it_registers_registers_all_the_same() {
                     "--name",
                     "ada",
                 ])
-                .args(["--label", command, "--home".as_ref() as &str, device.home.to_str().unwrap()])
+                .args(["--label", command, "--home", device.home.to_str().unwrap()])
                 .args([
                     "--password-file",
                     ada.password.to_str().unwrap(),

@@ -209,10 +209,13 @@ fn recorded_requests_replayed_are_refused() {
     assert_eq!(laptop.passkey_ids().len(), 1);
 }
 
+/// What a client said on one connection.
+type Stream = Arc<Mutex<Vec<u8>>>;
+
 /// A proxy that keeps what clients say.
 struct Recorder {
     url: String,
-    streams: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    streams: Arc<Mutex<Vec<Stream>>>,
 }
 
 impl Recorder {
@@ -224,7 +227,7 @@ impl Recorder {
         // Ends with the test's process; it holds nothing but its port.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let said: Arc<Mutex<Vec<u8>>> = Arc::default();
+                let said = Stream::default();
                 kept.lock().unwrap().push(Arc::clone(&said));
                 let Ok(upstream) = TcpStream::connect(&service) else { continue };
                 let (back_from, back_to) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());

@@ -36,7 +36,8 @@ impl Guess {
 
     fn another(&mut self, generation: u32, random: &mut dyn Random) -> Result<Command, FlowError> {
         let guess: [u8; 32] = random::bytes(random);
-        let (_, blinded) = oprf::blind(&guess, random).map_err(|error| FlowError::fault(error.to_string()))?;
+        let (_, blinded) =
+            oprf::blind(&guess, random).map_err(|error| FlowError::fault(error.to_string()))?;
         let begin = Begin { generation, attempt: AttemptId(random::bytes(random)), blinded };
         self.last = Some(begin.clone());
         Ok(Command::Begin(begin))

@@ -62,6 +62,8 @@ pub struct Truth {
     pub locked: bool,
     /// Its passkeys.
     pub passkeys: BTreeMap<CredentialId, KeyTruth>,
+    /// Passkeys that a member wanted to end, and whether the enclave said that they did.
+    ending: BTreeMap<CredentialId, bool>,
     sent: BTreeMap<RequestId, Sent>,
     operations: BTreeMap<[u8; 16], Sent>,
     done: BTreeSet<([u8; 16], u8)>,
@@ -83,6 +85,7 @@ impl Truth {
         for command in &call.commands {
             match command {
                 Command::DeletePasskey(delete) => {
+                    self.ending.entry(delete.id).or_default();
                     if let Some(key) = self.passkeys.get_mut(&delete.id) {
                         key.delete_sent = true;
                     }
@@ -109,7 +112,8 @@ impl Truth {
     /// Whether a device was let in, whatever it knows of that.
     pub fn is_member(&self, device: DeviceId) -> bool {
         let lets_in = |event: &&Event| matches!(event.kind, Kind::Enrol | Kind::Join);
-        let mut of = self.events.iter().filter(lets_in).filter_map(|event| self.operations.get(&event.operation));
+        let mut of =
+            self.events.iter().filter(lets_in).filter_map(|event| self.operations.get(&event.operation));
         of.any(|sent| sent.device == device)
     }
 
@@ -134,7 +138,10 @@ impl Truth {
             Kind::Assert | Kind::Attempt | Kind::Result | Kind::Authenticate | Kind::Lock
         );
         if once && !self.done.insert((event.operation, event.kind.number())) {
-            return breach(law::ONCE, format!("{:?} stands in the ledger twice, again at entry {}", event.kind, event.seq));
+            return breach(
+                law::ONCE,
+                format!("{:?} stands in the ledger twice, again at entry {}", event.kind, event.seq),
+            );
         }
         match (event.kind, event.outcome) {
             (Kind::Result, Outcome::Done) => {
@@ -184,9 +191,12 @@ impl Truth {
                 let right = from.typed.is_some() && self.pins.get(&generation) == from.typed.as_ref();
                 ensure(!right, law::TRUTH, || format!("the right PIN {generation} is called wrong"))
             }
-            (Command::CreatePasskey(create), Answer::Created(created)) => self.created(&create.rp_id, created),
+            (Command::CreatePasskey(create), Answer::Created(created)) => {
+                self.created(&create.rp_id, created)
+            }
             (Command::Assert(assert), Answer::Asserted(asserted)) => self.asserted(assert, asserted, stats),
             (Command::DeletePasskey(delete), Answer::Edited(_)) => {
+                self.ending.insert(delete.id, true);
                 if let Some(key) = self.passkeys.get_mut(&delete.id) {
                     key.deleted = true;
                 }
@@ -231,9 +241,15 @@ impl Truth {
             return breach(law::SIGNS, "a new passkey has no public key");
         };
         let public = *public.as_bytes();
-        let fresh = || KeyTruth { public, rp_id: rp_id.to_owned(), acknowledged: false, delete_sent: false, deleted: false };
+        // Whoever hears late that a passkey was made may hear it after another device has deleted it.
+        let ending = self.ending.get(&created.id);
+        let (delete_sent, deleted) = (ending.is_some(), ending.copied().unwrap_or_default());
+        let fresh =
+            || KeyTruth { public, rp_id: rp_id.to_owned(), acknowledged: false, delete_sent, deleted };
         let known = self.passkeys.entry(created.id).or_insert_with(fresh);
-        ensure(known.public == public, law::ONCE, || format!("{:?} was made again with another key", created.id))
+        ensure(known.public == public, law::ONCE, || {
+            format!("{:?} was made again with another key", created.id)
+        })
     }
 
     fn asserted(&mut self, assert: &Assert, asserted: &Asserted, stats: &mut Stats) -> Checked {

@@ -47,7 +47,9 @@ impl World {
                 let shown = self.devices[at].home.pin.as_ref().map_or(0, |pin| pin.generation);
                 let truth = &mut self.oracle.truths[account];
                 truth.acknowledged = truth.acknowledged.max(shown);
-                ensure(truth.generation >= shown, law::KEPT, || format!("PIN {shown} was acknowledged and is not in force"))
+                ensure(truth.generation >= shown, law::KEPT, || {
+                    format!("PIN {shown} was acknowledged and is not in force")
+                })
             }
             Outcome::Created(id) => match self.oracle.truths[account].passkeys.get_mut(id) {
                 Some(key) => {
@@ -87,7 +89,9 @@ impl World {
 
     fn refused(&self, at: usize, refusal: &Refusal) -> Checked {
         let accused = refusal.code == Code::Evidence
-            || ["rolled back", "withholds", "two ledgers", "older"].iter().any(|word| refusal.message.contains(word));
+            || ["rolled back", "withholds", "two ledgers", "older"]
+                .iter()
+                .any(|word| refusal.message.contains(word));
         let fair = self.evil || !accused;
         ensure(fair || self.config.sabotage.is_some(), law::HONEST, || format!("device {at}: {refusal}"))
     }

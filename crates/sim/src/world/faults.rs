@@ -98,7 +98,10 @@ impl World {
             frame.number += self.dice.below(3);
         }
         self.oracle.stats.fault("frame replayed");
-        self.note(format_args!("a frame of device {} is replayed ({:?} #{})", letter.device, frame.session, frame.number));
+        self.note(format_args!(
+            "a frame of device {} is replayed ({:?} #{})",
+            letter.device, frame.session, frame.number
+        ));
         self.mail(Letter { exchange: 0, device: NOBODY, body: Body::Ask(Ask::Request(frame, from)) });
     }
 

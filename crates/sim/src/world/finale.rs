@@ -1,7 +1,7 @@
 //! The end of a world: the faults have stopped, everything is started again, and all promises must hold.
 
-use super::ends::vault_root;
 use super::World;
+use super::ends::vault_root;
 use crate::device::{End, Role};
 use crate::errand::{Errand, Outcome};
 use crate::gateway::Who;
@@ -45,7 +45,8 @@ impl World {
     }
 
     fn honest(&self, account: usize) -> Vec<usize> {
-        let honest = |device: &&crate::device::Device| device.account == account && device.role == Role::Honest;
+        let honest =
+            |device: &&crate::device::Device| device.account == account && device.role == Role::Honest;
         self.devices.iter().filter(honest).map(|device| device.at).collect()
     }
 
@@ -63,13 +64,17 @@ impl World {
     fn check_store(&self) -> Checked {
         for truth in &self.oracle.truths {
             let Some(stored) = truth.id.and_then(|id| self.gateway.store.accounts.get(&id)) else {
-                ensure(truth.passkeys.is_empty(), law::KEPT, || "an account with passkeys is gone".to_owned())?;
+                ensure(truth.passkeys.is_empty(), law::KEPT, || {
+                    "an account with passkeys is gone".to_owned()
+                })?;
                 continue;
             };
             for (id, key) in &truth.passkeys {
                 let row = stored.passkeys.get(id);
                 let there = row.is_some_and(|row| !row.deleted);
-                ensure(!key.acknowledged || key.delete_sent || there, law::KEPT, || format!("passkey {id:?} is gone"))?;
+                ensure(!key.acknowledged || key.delete_sent || there, law::KEPT, || {
+                    format!("passkey {id:?} is gone")
+                })?;
                 ensure(!key.deleted || !there, law::KEPT, || format!("passkey {id:?} is back"))?;
             }
         }
@@ -92,7 +97,9 @@ impl World {
         }
         // Whoever has begun to enrol goes first: to the others the account is taken.
         let mut devices = self.honest(account);
-        devices.sort_by_key(|at| self.devices[*at].home.pending.is_none() && self.devices[*at].home.membership.is_none());
+        devices.sort_by_key(|at| {
+            self.devices[*at].home.pending.is_none() && self.devices[*at].home.membership.is_none()
+        });
         for at in devices {
             let (pin, label) = self.retyped(at);
             match self.complete(at, Errand::Enrol { pin, label })? {
@@ -111,7 +118,9 @@ impl World {
         let Some(member) = members.first().copied() else { return Ok(()) };
         let Outcome::Status(status) = self.must(member, Errand::PinStatus)? else { return Ok(()) };
         if !status.locked {
-            return ensure(!self.oracle.truths[account].locked, law::LOCKED, || "it is open again".to_owned());
+            return ensure(!self.oracle.truths[account].locked, law::LOCKED, || {
+                "it is open again".to_owned()
+            });
         }
         let pin = self.oracle.truths[account].pin().unwrap_or_default().to_owned();
         let outsider = self.honest(account).into_iter().find(|at| !members.contains(at));
@@ -145,10 +154,14 @@ impl World {
             match self.complete(at, Errand::Join { pin, label })? {
                 End::Done(_) => {}
                 // The enclave has it as a member, and its home does not know: see `tests/known.rs`.
-                End::Refused(_) if self.oracle.truths[account].is_member(self.devices[at].home.device_id()) => {
+                End::Refused(_)
+                    if self.oracle.truths[account].is_member(self.devices[at].home.device_id()) =>
+                {
                     self.oracle.stats.fault("ghost: a member that cannot get its secrets");
                 }
-                end => return breach(law::LIVE, format!("device {at} cannot join with the right PIN: {end:?}")),
+                end => {
+                    return breach(law::LIVE, format!("device {at} cannot join with the right PIN: {end:?}"));
+                }
             }
         }
         Ok(())
@@ -157,9 +170,11 @@ impl World {
     /// Passkeys are there and sign, for each member; deleted ones do not.
     fn check_passkeys(&mut self, account: usize) -> Checked {
         let members = self.members(account);
-        ensure(!members.is_empty() || self.oracle.truths[account].locked || self.all_ghosts(account), law::LIVE, || {
-            format!("account {account} has no member")
-        })?;
+        ensure(
+            !members.is_empty() || self.oracle.truths[account].locked || self.all_ghosts(account),
+            law::LIVE,
+            || format!("account {account} has no member"),
+        )?;
         for at in &members {
             self.must(*at, Errand::Sync)?;
             let offered = self.passkeys(*at);
@@ -167,7 +182,9 @@ impl World {
                 self.oracle.truths[account].passkeys.iter().map(|(id, key)| (*id, key.clone())).collect();
             for (id, key) in known {
                 let there = offered.iter().any(|(other, _)| *other == id);
-                ensure(!key.acknowledged || key.delete_sent || there, law::KEPT, || format!("device {at} lacks {id:?}"))?;
+                ensure(!key.acknowledged || key.delete_sent || there, law::KEPT, || {
+                    format!("device {at} lacks {id:?}")
+                })?;
                 ensure(!key.deleted || !there, law::DELETED, || format!("device {at} offers {id:?}"))?;
                 if key.deleted && self.dice.chance(300) {
                     self.press(*at, id, &key.rp_id)?;
@@ -220,7 +237,8 @@ impl World {
             self.must(at, Errand::Sync)?;
             let newest = self.oracle.vault_seq(account);
             let vault = &self.devices[at].home.vault;
-            let right = vault.cursor == newest && self.oracle.is_vault(account, newest, &vault_root(&vault.rows));
+            let right =
+                vault.cursor == newest && self.oracle.is_vault(account, newest, &vault_root(&vault.rows));
             ensure(right, law::EQUAL, || format!("device {at} has vault {} of {newest}", vault.cursor))?;
             let Outcome::Audited(audited) = self.must(at, Errand::Audit)? else { return Ok(()) };
             let (read, written) = (audited.entries.len(), self.oracle.events(account).len());

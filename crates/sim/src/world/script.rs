@@ -53,7 +53,8 @@ impl World {
                 self.turn_with(Plan::default())?;
                 self.arrive_all()?;
             }
-            self.skip();
+            let due = self.devices[at].next_due().unwrap_or(0);
+            self.now_ms = self.now_ms.max(due);
         }
         breach(law::LIVE, format!("device {at} does not get to its request"))
     }

@@ -9,7 +9,8 @@ use keyferry_wire::CredentialId;
 impl World {
     /// Some idle device sets out.
     pub(super) fn wish(&mut self) -> Checked<bool> {
-        let idle: Vec<usize> = self.devices.iter().filter(|device| device.is_idle()).map(|device| device.at).collect();
+        let idle: Vec<usize> =
+            self.devices.iter().filter(|device| device.is_idle()).map(|device| device.at).collect();
         let Some(at) = self.dice.pick(&idle).copied() else { return Ok(false) };
         let errand = match self.devices[at].role {
             Role::Stranger => self.stranger_wish(at),

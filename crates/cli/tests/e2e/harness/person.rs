@@ -2,7 +2,7 @@
 
 use super::device::keyferry;
 use super::{Device, Said, Service, World};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) struct Person {
     pub(crate) name: String,
@@ -81,7 +81,7 @@ impl Person {
         device
     }
 
-    pub(crate) fn try_join(&self, label: &str, device: &Device, pin: &PathBuf) -> Said {
+    pub(crate) fn try_join(&self, label: &str, device: &Device, pin: &Path) -> Said {
         self.register("join", label, device, pin)
     }
 
@@ -91,7 +91,7 @@ impl Person {
         Device { ca: self.ca.clone(), ..Device::new(&home) }
     }
 
-    pub(crate) fn register(&self, command: &str, label: &str, device: &Device, pin: &PathBuf) -> Said {
+    pub(crate) fn register(&self, command: &str, label: &str, device: &Device, pin: &Path) -> Said {
         let pin = pin.to_str().unwrap();
         let mut words = vec!["device", command, "--pin-file", pin, "--label", label];
         words.extend(["--accept-evidence", "sim"]);

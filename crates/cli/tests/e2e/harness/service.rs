@@ -32,7 +32,9 @@ impl Service {
     #[track_caller]
     pub(crate) fn start(data: &Path, args: &[&str]) -> Service {
         let started = Service::try_start(data, "127.0.0.1:0", args);
-        started.unwrap_or_else(|refused| panic!("the service did not start: {refused:?}"))
+        // `cargo test -p keyferry-cli` leaves the enclave's program beside it as it was.
+        let hint = "(an old keyferry-enclave beside it? `cargo build --workspace`)";
+        started.unwrap_or_else(|refused| panic!("the service did not start {hint}: {refused:?}"))
     }
 
     pub(crate) fn try_start(data: &Path, listen: &str, args: &[&str]) -> Result<Service, Refused> {
