@@ -187,7 +187,7 @@ pub(crate) enum Device {
         #[command(flatten)]
         home: Home,
         /// The device, as the list names it; this one if left out.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         device: Option<String>,
         /// The new label.
         #[arg(long, value_name = "LABEL")]
@@ -218,7 +218,7 @@ pub(crate) struct OnePasskey {
     #[command(flatten)]
     pub(crate) home: Home,
     /// The passkey, as the list names it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) id: String,
 }
 

@@ -116,7 +116,11 @@ fn device_command(command: Device) -> Result<Document, Failure> {
         Device::Enrol(register) => {
             let (mut agent, password, pin, label) = registration(register)?;
             let admitted = agent.enrol(password, pin, label.as_deref())?;
-            document(&admitted, &admitted.standing, format!("this device is the account's first member: {}", admitted.device))
+            document(
+                &admitted,
+                &admitted.standing,
+                format!("this device is the account's first member: {}", admitted.device),
+            )
         }
         Device::Join(register) => {
             let (mut agent, password, pin, label) = registration(register)?;
@@ -169,12 +173,12 @@ fn passkey_command(command: Passkey, json: bool) -> Result<(), Failure> {
     let document = match command {
         Passkey::Create(ceremony) => {
             let (mut agent, options) = ceremony_inputs(&ceremony)?;
-            let made = agent.passkey_create(options.as_bytes(), &ceremony.origin)?;
+            let made = agent.passkey_create(&options, &ceremony.origin)?;
             credential(&made, &agent.standing())?
         }
         Passkey::Get(ceremony) => {
             let (mut agent, options) = ceremony_inputs(&ceremony)?;
-            let made = agent.passkey_get(options.as_bytes(), &ceremony.origin)?;
+            let made = agent.passkey_get(&options, &ceremony.origin)?;
             credential(&made, &agent.standing())?
         }
         Passkey::List(home) => {
@@ -199,7 +203,7 @@ fn passkey_command(command: Passkey, json: bool) -> Result<(), Failure> {
     document.print(json)
 }
 
-fn ceremony_inputs(ceremony: &Ceremony) -> Result<(Agent, String), Failure> {
+fn ceremony_inputs(ceremony: &Ceremony) -> Result<(Agent, Vec<u8>), Failure> {
     let form = if ceremony.hash_only { ClientDataForm::HashOnly } else { ClientDataForm::WithJson };
     let agent = open_verified(&ceremony.home, ceremony.device_pin_file.as_deref(), form)?;
     Ok((agent, options(ceremony.options.as_deref())?))
@@ -231,7 +235,11 @@ fn pin_command(command: Pin) -> Result<Document, Failure> {
             let mut agent = open_verified(&home, device_pin_file.as_deref(), ClientDataForm::default())?;
             let old = old.map(|pin| PinText::new(pin.as_str()));
             let changed = agent.pin_change(old, PinText::new(new.as_str()))?;
-            document(&changed, &changed.standing, format!("the new PIN is in force (generation {})", changed.generation))
+            document(
+                &changed,
+                &changed.standing,
+                format!("the new PIN is in force (generation {})", changed.generation),
+            )
         }
     }
 }

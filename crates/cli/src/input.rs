@@ -1,6 +1,7 @@
 //! Secrets and options that a command reads: from a file, a pipe or a terminal without echo; never from an argument.
 
 use crate::output::Failure;
+use keyferry_wire::refusal::{Code, Refusal};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -21,7 +22,9 @@ pub(crate) fn secret(file: Option<&Path>, what: &str) -> Result<Zeroizing<String
         }
         None if std::io::stdin().is_terminal() => ask(what)?,
         None => {
-            return Err(Failure::Usage(format!("{what} is needed: name a file for it, or run in a terminal")));
+            return Err(Failure::Usage(format!(
+                "{what} is needed: name a file for it, or run in a terminal"
+            )));
         }
     };
     let line = text.strip_suffix('\n').unwrap_or(&text);
@@ -38,17 +41,26 @@ pub(crate) fn optional_secret(file: Option<&Path>, what: &str) -> Result<Option<
 }
 
 /// The relying party's options.
-pub(crate) fn options(file: Option<&Path>) -> Result<String, Failure> {
-    let text = match file {
+pub(crate) fn options(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let cannot = |what: String| Failure::Usage(format!("cannot read the options{what}"));
+    let taken = match file {
         Some(path) if path != Path::new("-") => {
-            let file = std::fs::File::open(path).map_err(|error| {
-                Failure::Usage(format!("cannot read the options from {}: {error}", path.display()))
-            })?;
-            read(file, OPTIONS_MAX, "the options")?
+            let from = |error: std::io::Error| cannot(format!(" from {}: {error}", path.display()));
+            let file = std::fs::File::open(path).map_err(from)?;
+            file.take(OPTIONS_MAX + 1).read_to_end(&mut bytes).map_err(from)?
         }
-        _ => read(std::io::stdin(), OPTIONS_MAX, "the options")?,
+        _ => {
+            let stdin = std::io::stdin().take(OPTIONS_MAX + 1).read_to_end(&mut bytes);
+            stdin.map_err(|error| cannot(format!(": {error}")))?
+        }
     };
-    Ok(text.as_str().to_owned())
+    if u64::try_from(taken).is_ok_and(|taken| taken <= OPTIONS_MAX) {
+        Ok(bytes)
+    } else {
+        let sentence = format!("the relying party's options are longer than {OPTIONS_MAX} bytes");
+        Err(Failure::Refused(Refusal::new(Code::BadOptions, sentence)))
+    }
 }
 
 fn read(source: impl Read, max: u64, what: &str) -> Result<Zeroizing<String>, Failure> {

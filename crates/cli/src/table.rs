@@ -88,7 +88,9 @@ pub(crate) fn evidence(shown: &Attested) -> String {
 pub(crate) fn standing(standing: &Standing) -> String {
     let mut text = String::new();
     for stand_in in &standing.stand_ins {
-        text.push_str(&format!("\nstand-in: {stand_in} (no hardware vouches for the enclave; trusted by name)"));
+        text.push_str(&format!(
+            "\nstand-in: {stand_in} (no hardware vouches for the enclave; trusted by name)"
+        ));
     }
     if standing.unpinned {
         text.push_str("\nunpinned: the log's key was believed at first use");

@@ -122,9 +122,9 @@ impl Account {
         self.devices.get_mut(device)
     }
 
-    /// Adds a device as a member.
+    /// Adds a device as a member, or gives a member a new row.
     pub(crate) fn add_device(&mut self, device: DeviceId, record: DeviceRecord) {
-        if let Some(account) = self.record_mut() {
+        if let Some(account) = self.record_mut().filter(|account| account.entry(&device).is_none()) {
             account.devices.push(DeviceEntry { device, row: [0; 32], state: DeviceState::Member });
         }
         self.touched.insert(device);

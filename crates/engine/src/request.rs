@@ -101,6 +101,7 @@ impl Running {
             })),
             Err(Halt::Busy) => Some(self.wait(work.ticket, received, |_| OutBody::Busy)),
             Err(Halt::Store) => Some(OutBody::Dropped(Reason::Store)),
+            Err(Halt::Dropped(reason)) => Some(OutBody::Dropped(reason)),
             Err(Halt::Refused(refusal)) => {
                 let pending = pending(
                     work.ticket,
@@ -158,6 +159,9 @@ impl Running {
         }
         let account = Account::open(&self.keys, filling, view)?;
         let actor = identify(&account, received)?;
+        if let Actor::Member { device, .. } | Actor::Stranger { device, .. } = &actor {
+            self.sessions.speak(&received.session, device).map_err(Halt::Dropped)?;
+        }
         let operation = operation(&id, request);
         let account_info = crate::command::account_info(&self.keys, target, &id);
         let mut context = Context {
@@ -221,6 +225,7 @@ pub(crate) enum Halt {
     Need(Vec<DeviceId>, Vec<CredentialId>, AccountId),
     Busy,
     Store,
+    Dropped(Reason),
     Refused(Refusal),
 }
 

@@ -6,15 +6,23 @@ use keyferry_crypto::random::{self, Random};
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::door::Drop as Reason;
 use keyferry_wire::frame::{Reply, ReplyFrame, Request, RequestFrame, SessionOpen, SessionOpened};
-use keyferry_wire::{Hash, SessionId, Wire, limits};
+use keyferry_wire::{DeviceId, Hash, SessionId, Wire, limits};
 use std::collections::HashMap;
 
 pub(crate) struct Sessions {
     open: HashMap<SessionId, Session>,
+    /// The newest session in which each device has spoken.
+    speaking: HashMap<DeviceId, SessionId>,
+    opened: u64,
 }
 
 struct Session {
     transport: Transport,
+    /// Sessions are numbered as they are opened.
+    serial: u64,
+    device: Option<DeviceId>,
+    /// Its device speaks in a newer one.
+    left: bool,
     /// Message numbers below this were used.
     next: u64,
     used_ms: u64,
@@ -30,7 +38,7 @@ pub(crate) struct Received {
 
 impl Sessions {
     pub(crate) fn new() -> Sessions {
-        Sessions { open: HashMap::new() }
+        Sessions { open: HashMap::new(), speaking: HashMap::new(), opened: 0 }
     }
 
     /// Answers Noise message 1.
@@ -55,7 +63,12 @@ impl Sessions {
         own.copy_from_slice(&random::bytes::<8>(random));
         let session = SessionId(id);
         self.make_room(now_ms);
-        self.open.insert(session, Session { transport, next: 0, used_ms: now_ms });
+        self.opened += 1;
+        let serial = self.opened;
+        self.open.insert(
+            session,
+            Session { transport, serial, device: None, left: false, next: 0, used_ms: now_ms },
+        );
         Ok(SessionOpened { version: limits::VERSION, session, message: Bytes(message) })
     }
 
@@ -105,6 +118,32 @@ impl Sessions {
         })
     }
 
+    /// A device that speaks in a newer session has left its older ones: nothing more is heard there, so that a frame
+    /// which the host held back is never run late. What is still to be said there is said.
+    pub(crate) fn speak(&mut self, id: &SessionId, device: &DeviceId) -> Result<(), Reason> {
+        let serial = self.open.get(id).ok_or(Reason::Session)?.serial;
+        if let Some(before) = self.speaking.get(device).copied().filter(|before| before != id) {
+            if self.open.get(&before).is_some_and(|session| session.serial > serial) {
+                return Err(Reason::Session);
+            }
+            if let Some(session) = self.open.get_mut(&before) {
+                session.left = true;
+            }
+        }
+        if let Some(session) = self.open.get_mut(id) {
+            session.device = Some(*device);
+        }
+        self.speaking.insert(*device, *id);
+        Ok(())
+    }
+
+    fn close(&mut self, id: &SessionId) {
+        let device = self.open.remove(id).and_then(|session| session.device);
+        if let Some(device) = device.filter(|device| self.speaking.get(device) == Some(id)) {
+            self.speaking.remove(&device);
+        }
+    }
+
     /// Whether a session is still open.
     pub(crate) fn still_open(&mut self, id: &SessionId, now_ms: u64) -> Result<(), Reason> {
         self.live(id, now_ms).map(|_| ())
@@ -113,9 +152,9 @@ impl Sessions {
     fn live(&mut self, id: &SessionId, now_ms: u64) -> Result<&mut Session, Reason> {
         let idle_since = now_ms.saturating_sub(limits::SESSION_IDLE_MS);
         if self.open.get(id).is_some_and(|session| session.used_ms < idle_since) {
-            self.open.remove(id);
+            self.close(id);
         }
-        self.open.get_mut(id).ok_or(Reason::Session)
+        self.open.get_mut(id).filter(|session| !session.left).ok_or(Reason::Session)
     }
 
     fn make_room(&mut self, now_ms: u64) {
@@ -124,12 +163,13 @@ impl Sessions {
         }
         let idle_since = now_ms.saturating_sub(limits::SESSION_IDLE_MS);
         self.open.retain(|_, session| session.used_ms >= idle_since);
+        self.speaking.retain(|_, session| self.open.contains_key(session));
         if self.open.len() < limits::SESSIONS_MAX {
             return;
         }
         let oldest = self.open.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, _)| *id);
         if let Some(oldest) = oldest {
-            self.open.remove(&oldest);
+            self.close(&oldest);
         }
     }
 }

@@ -85,6 +85,7 @@ pub struct Published {
 pub struct Shared {
     counter: Mutex<Counter>,
     published: RwLock<Option<Arc<Published>>>,
+    absence: RwLock<Failure>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -95,6 +96,7 @@ impl Shared {
         Shared {
             counter: Mutex::new(Counter { desk, reader }),
             published: RwLock::new(None),
+            absence: RwLock::new(Failure::Enclave),
             metrics: Metrics::default(),
         }
     }
@@ -107,6 +109,16 @@ impl Shared {
     /// The enclave that serves now, if one does.
     pub fn published(&self) -> Option<Arc<Published>> {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why no enclave serves, while none does.
+    pub fn absence(&self) -> Failure {
+        *self.absence.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn absent(&self, why: Failure) {
+        *self.absence.write().unwrap_or_else(PoisonError::into_inner) = why;
+        self.publish(None);
     }
 
     fn publish(&self, published: Option<Published>) {
@@ -142,7 +154,7 @@ pub struct Pump {
     parts: Parts,
     queue: Receiver<Job>,
     enclave: Option<Box<dyn Enclave>>,
-    evidence_at: Instant,
+    evidence_at: (Instant, u64),
     tickets: u64,
     waiting: HashMap<u64, Waiter>,
     ready: VecDeque<Item>,
@@ -208,7 +220,7 @@ impl Pump {
             parts,
             queue,
             enclave: None,
-            evidence_at: now,
+            evidence_at: (now, now_ms()),
             tickets: 0,
             waiting: HashMap::new(),
             ready: VecDeque::new(),
@@ -291,7 +303,7 @@ impl Pump {
         let unavailable = if self.stopping {
             Some(Failure::Stopping)
         } else if self.enclave.is_none() {
-            Some(Failure::Enclave)
+            Some(self.parts.shared.absence())
         } else {
             None
         };
@@ -326,15 +338,15 @@ impl Pump {
             Trouble::Link(_) | Trouble::Fault(_) | Trouble::Answer => Failure::Enclave,
         };
         tracing::error!(error = %crate::serve::chain(trouble), "the enclave is restarted");
-        self.end_enclave();
+        self.end_enclave(failure);
         self.fail_everyone(failure);
         self.parts.shared.metrics.enclave_restarts.fetch_add(1, Ordering::Relaxed);
         self.retry_at = Instant::now();
         self.restart_if_due();
     }
 
-    fn end_enclave(&mut self) {
-        self.parts.shared.publish(None);
+    fn end_enclave(&mut self, why: Failure) {
+        self.parts.shared.absent(why);
         self.enclave = None;
         self.ready.clear();
         self.committed.clear();
@@ -354,7 +366,7 @@ impl Pump {
             Ok(()) => self.failures = 0,
             Err(error) => {
                 tracing::error!(error = %crate::serve::chain(&error), "the enclave did not start");
-                self.end_enclave();
+                self.end_enclave(Failure::from(&error));
                 self.failures = self.failures.saturating_add(1);
                 let pause = Duration::from_millis(50).saturating_mul(1 << self.failures.min(8));
                 self.retry_at = Instant::now() + pause.min(RETRY_MAX);
@@ -392,11 +404,31 @@ impl Pump {
     }
 
     fn refresh_evidence_if_due(&mut self) {
-        if self.evidence_at.elapsed() < Duration::from_millis(EVIDENCE_LIFE_MS) || self.enclave.is_none() {
+        // Both clocks: the one stands still while the machine sleeps, the other may be set back. The enclave counts by
+        // the wall clock that it is told.
+        let (started, told_ms) = self.evidence_at;
+        let age = started.elapsed().max(Duration::from_millis(now_ms().abs_diff(told_ms)));
+        if age < Duration::from_millis(EVIDENCE_LIFE_MS) || self.enclave.is_none() {
             return;
         }
         if let Err(trouble) = self.refresh_evidence() {
             self.recover(&trouble);
+        }
+    }
+}
+
+impl From<&BootError> for Failure {
+    fn from(error: &BootError) -> Failure {
+        match error {
+            BootError::Commit(CommitError::Full) => Failure::DiskFull,
+            BootError::Commit(_) | BootError::Tail(_) | BootError::Read(_) | BootError::Desk(_) => {
+                Failure::Store
+            }
+            BootError::Launch(_)
+            | BootError::Link(_)
+            | BootError::Fault(_)
+            | BootError::Answer
+            | BootError::Broker(_) => Failure::Enclave,
         }
     }
 }

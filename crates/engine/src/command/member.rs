@@ -19,11 +19,16 @@ use keyferry_wire::{DeviceId, Wire, limits};
 use zeroize::Zeroizing;
 
 impl Context<'_> {
-    /// The first device: opens the account's security domain.
+    /// The first device: opens the account's security domain. The same device may do so again as long as nothing was
+    /// made in the domain: whoever lost the first answer, and asks in other words, is not shut out of the account.
     pub(super) fn enrol(&mut self, registration: &Registration) -> Result<Answer, Stop> {
         let device = self.registrant(registration)?;
+        let record = self.record()?;
+        let alone = record.devices.iter().all(|entry| entry.device == device);
+        let untouched = record.pin.is_none() && self.account.head().vault_seq == 0;
         // Devices are never taken off the list. A hash without one is left by a refusal below, and means nothing.
-        if !self.record()?.devices.is_empty() {
+        let again = alone && untouched;
+        if !record.devices.is_empty() && !again {
             return refuse(Code::Exists, "the account has a device already; join with its PIN");
         }
         let sds = SecurityDomainSecret::random(self.random);
@@ -35,14 +40,16 @@ impl Context<'_> {
         self.admit(device, registration, Kind::Enrol)
     }
 
-    /// A further device, let in by the account's PIN in the same request.
+    /// A further device, let in by the account's PIN in the same request. A member that lost the answer to its join, and
+    /// shows the PIN again, is let in again in its old place.
     pub(super) fn join(&mut self, registration: &Registration) -> Result<Answer, Stop> {
         let device = self.registrant(registration)?;
         if !self.authority.pin || self.sds.is_none() {
             return refuse(Code::Auth, "joining needs the account's PIN in the same request");
         }
         self.all_devices()?;
-        if self.record()?.devices.len() >= limits::DEVICES_MAX {
+        let record = self.record()?;
+        if record.devices.len() >= limits::DEVICES_MAX && record.entry(&device).is_none() {
             return refuse(Code::Policy, "the account has as many devices as it can have");
         }
         self.admit(device, registration, Kind::Join)
@@ -50,20 +57,22 @@ impl Context<'_> {
 
     /// Checks who registers: the identity is proved, and both keys signed this request.
     fn registrant(&self, registration: &Registration) -> Result<DeviceId, Stop> {
-        let Actor::Stranger { device, hw } = &self.actor else {
-            return refuse(Code::Exists, "this device is a member already, or did not sign");
-        };
         if !self.authority.identity {
             return refuse(Code::Auth, "registering a device needs the proof of the account");
         }
+        let (device, hw) = match &self.actor {
+            Actor::Stranger { device, hw } => (device, &hw[..]),
+            Actor::Member { device, .. } => (device, &self.device(device)?.hw[..]),
+            Actor::Nobody => return refuse(Code::Auth, "a device that registers signs the request"),
+        };
         let label_ok = (1..=limits::LABEL_MAX).contains(&registration.label.len())
             && !registration.label.chars().any(char::is_control);
         if !label_ok {
             return refuse(Code::BadOptions, "a device label has 1 to 64 bytes and no control characters");
         }
-        let hw_ok = registration.hw[..] == hw[..] && PublicKey::parse(hw).is_ok();
+        let hw_ok = registration.hw[..] == *hw && PublicKey::parse(hw).is_ok();
         let uv_ok = registration.uv.as_ref().is_none_or(|uv| {
-            uv[..] != hw[..]
+            uv[..] != *hw
                 && PublicKey::parse(uv).is_ok()
                 && signature_holds(self.received, Level::Uv, uv) == Some(true)
         });
@@ -85,8 +94,9 @@ impl Context<'_> {
         let aad: [&[u8]; 2] = [&self.account.id.0, &device.0];
         let sealed = hpke::seal_to(&registration.sealing, Label::DeviceBox, &aad, &plain, self.random)
             .map_err(|_| bad_sealing_key())?;
-        let record = self.record()?;
-        let index = u16::try_from(record.devices.len()).unwrap_or(u16::MAX);
+        let devices = self.record()?.devices.len();
+        let before = self.account.device(&device).map(|record| record.index);
+        let index = before.unwrap_or(u16::try_from(devices).unwrap_or(u16::MAX));
         let row = DeviceRecord {
             index,
             hw: registration.hw.clone(),

@@ -1,7 +1,7 @@
 //! Accounts and their first devices.
 
 use crate::client::{As, Device, identity};
-use crate::world::{PASSWORD, World, code, settled, world};
+use crate::world::{PASSWORD, PIN, World, code, settled, world};
 use keyferry_wire::command::{Answer, Authenticate, Command, DeviceState, IdentityKind, RenameDevice};
 use keyferry_wire::door::OutBody;
 use keyferry_wire::limits;
@@ -188,7 +188,37 @@ fn a_second_enrolment_is_refused() {
     let mut thief = world.device();
     let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(thief.registration())];
     assert_eq!(code(&world.ask(&mut thief, As::StrangerWithUv, &commands)), Code::Exists);
-    assert_eq!(code(&world.ask(&mut ann, As::MemberWithUv, &commands)), Code::Exists);
+    assert_eq!(code(&world.ask(&mut ann, As::MemberWithUv, &commands)), Code::Auth, "keys of another");
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(ann.registration())];
+    assert_eq!(code(&world.ask(&mut ann, As::MemberWithUv, &commands)), Code::Exists, "the domain is in use");
+}
+
+#[test]
+fn a_first_device_that_lost_the_answer_may_enrol_again_in_other_words() {
+    let mut world = world();
+    let mut ann = world.device();
+    create(&mut world, &mut ann, "ann");
+    let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(ann.registration())];
+    let lost = world.ask(&mut ann, As::StrangerWithUv, &commands);
+    assert!(matches!(lost.last(), Some(Answer::Member(_))), "{lost:?}");
+    let answers = world.ask(&mut ann, As::StrangerWithUv, &commands);
+    let Some(Answer::Member(member)) = answers.last() else { panic!("{answers:?}") };
+    assert_eq!(member.members.len(), 1);
+    ann.admit(member);
+    world.set_pin(&mut ann, PIN);
+    world.enter_pin(&mut ann, PIN).unwrap();
+}
+
+#[test]
+fn a_member_that_lost_the_answer_to_its_join_is_let_in_again_with_the_pin() {
+    let (mut world, _) = settled();
+    let mut phone = world.device();
+    world.join(&mut phone, "ann", PIN).unwrap();
+    // The answer was lost; the same device asks again in other words.
+    let member = world.join(&mut phone, "ann", PIN).unwrap();
+    assert_eq!(member.members.len(), 2);
+    phone.admit(&member);
+    world.create(&mut phone, "example.org");
 }
 
 #[test]
@@ -267,7 +297,7 @@ fn enrolment_needs_proof_of_possession_of_each_key() {
     let commands = [Command::Authenticate(identity("ann", PASSWORD)), Command::Enrol(device.registration())];
     assert_eq!(code(&world.ask(&mut device, As::Stranger, &commands)), Code::Auth);
     // Nobody signed.
-    assert_eq!(code(&world.ask(&mut device, As::Nobody, &commands)), Code::Exists);
+    assert_eq!(code(&world.ask(&mut device, As::Nobody, &commands)), Code::Auth);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::client::{As, Device, Session, identity};
 use crate::world::{PASSWORD, PIN, Try, WRONG, World, attempt, attempt_for, code, refusal, settled};
 use keyferry_wire::command::{Answer, Command, Finish};
-use keyferry_wire::door::{OutBody, Work};
+use keyferry_wire::door::{Drop as Reason, OutBody, Work};
 use keyferry_wire::limits;
 use keyferry_wire::refusal::Code;
 
@@ -429,8 +429,11 @@ fn copies_of_a_begin_that_a_host_held_back_use_up_no_tries() {
     world.ask(&mut ann, As::Member, &[Command::Finish(finish)]);
     world.enter_pin(&mut ann, PIN).unwrap();
     for (session, frame) in held {
-        let reply = world.deliver(&session, frame).unwrap();
-        assert_eq!(code(&reply.answers), Code::Stale);
+        assert_eq!(
+            world.deliver(&session, frame).unwrap_err(),
+            Reason::Session,
+            "its device speaks elsewhere"
+        );
     }
     assert_eq!(world.status(&mut ann).left, 10);
     assert_eq!(world.evaluated.len(), 2);

@@ -252,6 +252,6 @@ fn an_evaluation_of_a_prepared_key_is_no_evaluation_of_the_pin_in_force() {
 fn a_pin_prepared_with_user_verification_is_exposed_with_it_alone() {
     let (mut world, mut ann) = settled();
     let expose = Command::Expose(world.prepare(&mut ann, NEW, As::MemberWithUv));
-    assert_eq!(code(&world.ask(&mut ann, As::Member, &[expose.clone()])), Code::UvRequired);
+    assert_eq!(code(&world.ask(&mut ann, As::Member, std::slice::from_ref(&expose))), Code::UvRequired);
     assert_eq!(world.ask(&mut ann, As::MemberWithUv, &[expose]), [Answer::Exposed]);
 }

@@ -4,6 +4,7 @@ use super::Edge;
 use super::problem::Problem;
 use crate::desk::{DeskError, Trail};
 use crate::ledger::CHECKPOINT;
+use crate::pump::Published;
 use crate::store::{Read, SqliteReader};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Path, RawQuery, State};
@@ -48,13 +49,18 @@ pub(super) async fn health(State(edge): State<Arc<Edge>>) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
+/// The enclave that serves, or why none does.
+fn serving(edge: &Edge) -> Result<Arc<Published>, Problem> {
+    edge.shared.published().ok_or_else(|| edge.shared.absence().into())
+}
+
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(CONTENT_TYPE, kind)], edge.shared.metrics.text()).into_response()
 }
 
 pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Response, Problem> {
-    let published = edge.shared.published().ok_or(Problem::NOT_SERVING)?;
+    let published = serving(&edge)?;
     let mut body = posture(&edge);
     let counter = edge.shared.counter();
     let shards = (0..edge.shards).zip(&published.log_keys).map(|(shard, log_key)| {
@@ -101,7 +107,7 @@ fn put(object: &mut Value, name: &str, value: Value) {
 }
 
 pub(super) async fn evidence(State(edge): State<Arc<Edge>>) -> Result<Response, Problem> {
-    let published = edge.shared.published().ok_or(Problem::NOT_SERVING)?;
+    let published = serving(&edge)?;
     Ok(cbor(published.evidence_bytes.clone()))
 }
 
@@ -110,7 +116,7 @@ pub(super) async fn route_of(
     Path(account): Path<String>,
 ) -> Result<Response, Problem> {
     let account = account_id(&account)?;
-    let published = edge.shared.published().ok_or(Problem::NOT_SERVING)?;
+    let published = serving(&edge)?;
     // One gateway serves all shards so far, so an account that does not exist is routed here as well, and the
     // answer does not tell whether it does.
     let route = Route { account, shard: ShardId(0), instance: published.instance };

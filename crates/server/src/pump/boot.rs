@@ -66,7 +66,7 @@ impl Pump {
             pid: enclave.pid(),
         }));
         self.enclave = Some(enclave);
-        self.evidence_at = Instant::now();
+        self.evidence_at = (Instant::now(), now_ms());
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Pump {
 
     /// New evidence for those who open sessions from now on.
     pub(super) fn refresh_evidence(&mut self) -> Result<(), Trouble> {
-        self.evidence_at = Instant::now();
+        self.evidence_at = (Instant::now(), now_ms());
         let Some(enclave) = &mut self.enclave else {
             return Ok(());
         };

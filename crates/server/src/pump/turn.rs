@@ -6,7 +6,8 @@ use crate::desk::DeskError;
 use crate::serve::CommitMode;
 use crate::store::Store;
 use keyferry_wire::door::{
-    AccountView, Batch, FromEnclave, Need, Open, Out, OutBody, Sealed, ToEnclave, Turn, Turned, Work,
+    AccountView, Batch, Drop as Reason, FromEnclave, Need, Open, Out, OutBody, Sealed, ToEnclave, Turn,
+    Turned, Work,
 };
 use keyferry_wire::frame::{ReplyFrame, RequestFrame};
 use keyferry_wire::ledger::LEAF_LEN;
@@ -187,7 +188,12 @@ impl Pump {
         };
         match next.filter(|_| *rounds <= ROUNDS_MAX) {
             Some(next) => self.ready.push_back(Item::Resume(ticket, next)),
-            None => self.fail(ticket, Failure::Enclave),
+            // The enclave asks for a row that its records name and the store does not have.
+            None => {
+                tracing::error!("a row is missing in the store: it was deleted behind the service's back");
+                self.parts.shared.metrics.dropped(Reason::Store);
+                self.fail(ticket, Failure::Dropped(Reason::Store));
+            }
         }
     }
 

@@ -1,5 +1,4 @@
-//! What the simulator has found and is not mended yet: each test says what should hold, and is ignored until it does.
-//! `cargo test -p keyferry-sim --test known -- --ignored`
+//! What the simulator has found, kept for ever: each test is the shortest story that showed it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use keyferry_sim::device::{End, Role};
@@ -37,7 +36,6 @@ fn lose_the_answer(world: &mut World, at: usize, exchanges: usize) {
 }
 
 #[test]
-#[ignore = "the engine refuses `exists`: the account has a member that nobody can be, and no other can enrol"]
 fn a_lost_enrolment_is_taken_up_with_another_label() {
     let mut world = world();
     world.set_out(0, enrol(PIN, "one label")).unwrap();
@@ -47,7 +45,6 @@ fn a_lost_enrolment_is_taken_up_with_another_label() {
 }
 
 #[test]
-#[ignore = "the engine refuses `exists` or `stale`: the device is a member that will never have its secrets"]
 fn a_lost_join_is_taken_up_after_the_pin_was_changed() {
     let mut world = world();
     assert!(matches!(world.complete(0, enrol(PIN, "label")).unwrap(), End::Done(_)));
@@ -62,7 +59,6 @@ fn a_lost_join_is_taken_up_after_the_pin_was_changed() {
 }
 
 #[test]
-#[ignore = "the record forgets an operation after 16 more; a frame that came late is then run again"]
 fn a_frame_that_the_host_held_back_is_not_applied_a_second_time() {
     let mut world = world();
     assert!(matches!(world.complete(0, enrol(PIN, "label")).unwrap(), End::Done(_)));
