@@ -22,6 +22,9 @@ pub(crate) const AEADS: f64 = 9.0;
 /// HKDFs: account key, and one for each of those AEADs but request, reply and leaf; passkey key; two for the leaf.
 pub(crate) const HKDFS: f64 = 10.0;
 
+/// B3 without a disk sync.
+const WITHOUT_SYNC_MS: f64 = 2.0;
+
 /// Every so many replies one is verified like by a relying party.
 const CHECK_EVERY: u64 = 256;
 
@@ -190,12 +193,14 @@ impl Assertion {
         let sync = ceilings.disk.sync_p99_ns as f64 / 1e6;
         let p99 = self.half.latency_ms(0.99);
         let what = format!("latency p99 at half capacity ({:.0}/s, open loop)", self.half_rate);
+        // With a sync it cannot be asked to be quicker than without one.
+        let reach = f64::max(WITHOUT_SYNC_MS, 1.5 * sync);
         let row = Row::new("B3", what, p99, "ms")
             .against(sync)
-            .ratio(Spread::of(&[p99 / sync]))
-            .goal(Goal::AtMost { reach: 1.5, floor: None })
+            .goal(Goal::AtMost { reach, floor: None })
             .note(format!(
-                "p50 {:.3} ms, p99 {p99:.3} ms; one fdatasync p50 {:.3} ms, p99 {sync:.3} ms; reach is 1.5 x that p99",
+                "p50 {:.3} ms, p99 {p99:.3} ms; one fdatasync p50 {:.3} ms, p99 {sync:.3} ms; reach is 1.5 x that p99, \
+                 or the {WITHOUT_SYNC_MS} ms allowed without a sync where those are more",
                 self.half.latency_ms(0.5),
                 ceilings.disk.sync_p50_ns as f64 / 1e6,
             ))

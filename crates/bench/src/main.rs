@@ -50,7 +50,7 @@ struct Cli {
     /// Small data and short rounds, for a first look; every figure that suffers says so.
     #[arg(long)]
     quick: bool,
-    /// Run these alone (B1, B1s, B1a, B2, B3, B4, B8, B10, B14, profile); ceilings are always measured.
+    /// Run these alone (B1, B1s, B1a, B2, B3, B4, B8, B9, B10, B14, profile); ceilings are always measured.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Where to make the stores that are measured; the folder of this program if left out.
@@ -59,6 +59,9 @@ struct Cli {
     /// Number of shards; what `keyferry up` makes is 16.
     #[arg(long, value_name = "N", default_value_t = 16)]
     shards: u16,
+    /// Threads for connections, of the gateway and of the stub; the gateway's default is 2.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    threads: usize,
 }
 
 fn main() -> ExitCode {
@@ -80,7 +83,7 @@ fn run(cli: Cli) -> Fallible<()> {
     let folder = tempfile::Builder::new().prefix("bench-data-").tempdir_in(cli.data.unwrap_or(beside))?;
     let cores = host::Cores::pick()?;
     let make = if cli.quick { settings::Settings::quick } else { settings::Settings::full };
-    let settings = make(cores, folder.path().to_path_buf(), cli.shards);
+    let settings = make(cores, folder.path().to_path_buf(), cli.shards, cli.threads);
     let report = run::run(&settings, &wanted)?;
     if cli.json {
         println!("{}", report.json());

@@ -1,15 +1,17 @@
-//! B8: resident memory of gateway and enclave with many accounts, after a restart and after use; and with it the time
-//! from start to the first assertion (B10).
+//! B8: resident memory of gateway and enclave with many accounts, after a restart and after use; with it the size on
+//! disk (B9) and the time from start to the first assertion (B10).
 
 use crate::Fallible;
 use crate::assertion::sign_in;
 use crate::load::{Fleet, Pace};
+use crate::measure::Spread;
 use crate::member::Member;
 use crate::populate;
 use crate::report::{Goal, Row};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
 use keyferry_server::CommitMode;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -26,12 +28,22 @@ pub(crate) struct Memory {
     restarted: Resident,
     used: Resident,
     first_assertion_secs: f64,
-    store_mb: f64,
+    disk: Disk,
+}
+
+/// What the store's file holds, and its size.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    file: f64,
+    ciphertext: f64,
+    objects: f64,
+    entries: f64,
+    devices: f64,
 }
 
 /// Adds accounts to a store until there are enough, starts anew, and measures.
 pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member>) -> Fallible<Memory> {
-    let plan = GatewayPlan { folder: store, shards: settings.shards, core: None, commit: CommitMode::Group };
+    let plan = settings.gateway(store, None, CommitMode::Group);
     settings.cores.use_both()?;
     let growing = Service::gateway(plan)?;
     let missing = settings.accounts..settings.many_accounts;
@@ -49,9 +61,9 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     fleet.deal(single.collect());
     fleet.run(&service, settings.many_assertions, Pace::Closed, sign_in)?;
     let used = resident(&service)?;
-    let store_mb = std::fs::metadata(store.join("store").join("keyferry.db"))?.len() as f64 / 1e6;
     service.stop()?;
-    Ok(Memory { accounts: settings.many_accounts, restarted, used, first_assertion_secs, store_mb })
+    let disk = Disk::measure(&store.join("store").join("keyferry.db"))?;
+    Ok(Memory { accounts: settings.many_accounts, restarted, used, first_assertion_secs, disk })
 }
 
 fn resident(service: &Service) -> Fallible<Resident> {
@@ -62,6 +74,45 @@ fn resident(service: &Service) -> Fallible<Resident> {
         all: sizes.iter().map(|(all, _)| mb(*all)).collect(),
         own: sizes.iter().map(|(_, own)| mb(*own)).collect(),
     })
+}
+
+impl Disk {
+    fn measure(file: &Path) -> Fallible<Disk> {
+        let database = Connection::open(file)?;
+        database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        let sum = |sql: &str| database.query_row(sql, [], |row| row.get::<_, f64>(0));
+        let devices = sum("SELECT total(length(row)) FROM devices")?;
+        let accounts = sum("SELECT total(length(row)) FROM accounts")?;
+        let passkeys = sum("SELECT total(length(blob) + length(metadata)) FROM passkeys")?;
+        let count = |table: &str| sum(&format!("SELECT total(1) FROM {table}"));
+        Ok(Disk {
+            ciphertext: devices + accounts + passkeys,
+            objects: count("accounts")? + count("devices")? + count("passkeys")?,
+            entries: sum("SELECT total(count) FROM batches")?,
+            devices,
+            file: std::fs::metadata(file)?.len() as f64,
+        })
+    }
+
+    fn row(&self) -> Row {
+        let allowed = 1.5 * self.ciphertext + 64.0 * self.objects + 250.0 * self.entries;
+        Row::new(
+            "B9",
+            "disk against 1.5 x ciphertext + 64 B an object + 250 B an entry",
+            self.file / 1e6,
+            "MB",
+        )
+        .against(allowed / 1e6)
+        .ratio(Spread::of(&[self.file / allowed]))
+        .goal(Goal::AtMost { reach: 1.0, floor: None })
+        .note(format!(
+            "ciphertext {:.0} MB, of which device rows {:.0} MB; {:.0} objects, {:.0} ledger entries",
+            self.ciphertext / 1e6,
+            self.devices / 1e6,
+            self.objects,
+            self.entries
+        ))
+    }
 }
 
 impl Resident {
@@ -92,17 +143,15 @@ impl Memory {
             .goal(Goal::AtMost { reach: 100.0, floor: Some(250.0) })
             .note(format!("after a restart: {}", self.restarted.text()))
             .note(format!("after {} random assertions: {}", settings.many_assertions, self.used.text()))
-            .note(format!("the store's file has {:.0} MB", self.store_mb))
             .details(json!({
                 "accounts": self.accounts,
                 "restarted": self.restarted.json(),
                 "used": self.used.json(),
-                "store_mb": self.store_mb,
             }));
         let what = format!("start to the first assertion, {} accounts", self.accounts);
         let start = Row::new("B10", what, self.first_assertion_secs, "s wall")
             .goal(Goal::AtMost { reach: 1.0, floor: None });
-        let rows = [memory, start];
+        let rows = [memory, self.disk.row(), start];
         if settings.quick {
             return rows.into_iter().map(|row| row.unjudged("not measured at full size")).collect();
         }

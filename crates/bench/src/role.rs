@@ -38,6 +38,9 @@ pub(crate) struct Gateway {
     /// Number of shards.
     #[arg(long)]
     shards: u16,
+    /// Threads for connections.
+    #[arg(long)]
+    threads: usize,
     /// Core to run on; both where it is left out.
     #[arg(long)]
     core: Option<usize>,
@@ -48,6 +51,9 @@ pub(crate) struct Gateway {
 
 #[derive(Args, Clone)]
 pub(crate) struct Stub {
+    /// Threads for connections.
+    #[arg(long)]
+    threads: usize,
     /// Core to run on.
     #[arg(long)]
     core: usize,
@@ -73,6 +79,7 @@ impl Gateway {
         }
         let mut config = Config::new(self.folder, ([127, 0, 0, 1], 0).into(), NAME);
         config.shards = self.shards;
+        config.worker_threads = self.threads;
         config.rates = UNLIMITED;
         config.commit = if self.each { CommitMode::Each } else { CommitMode::Group };
         let enclave = EnclaveCommand { program: std::env::current_exe()?, args: vec!["role-enclave".into()] };
@@ -93,14 +100,11 @@ const UNLIMITED: RateLimits = RateLimits {
     sessions_burst: u32::MAX,
 };
 
-/// As the gateway's default.
-const STUB_THREADS: usize = 2;
-
 impl Stub {
     fn run(self) -> Fallible<()> {
         host::pin(self.core)?;
         let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(STUB_THREADS).enable_all().build()?;
+            tokio::runtime::Builder::new_multi_thread().worker_threads(self.threads).enable_all().build()?;
         let (address, peer) = stub::start(&runtime)?;
         announce(&json!({
             "address": address.to_string(),
@@ -137,6 +141,7 @@ pub(crate) struct Service {
 pub(crate) struct GatewayPlan<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) shards: u16,
+    pub(crate) threads: usize,
     pub(crate) core: Option<usize>,
     pub(crate) commit: CommitMode,
 }
@@ -145,7 +150,7 @@ impl Service {
     pub(crate) fn gateway(plan: GatewayPlan<'_>) -> Fallible<Service> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("role-gateway").arg("--folder").arg(plan.folder);
-        command.args(["--shards", &plan.shards.to_string()]);
+        command.args(["--shards", &plan.shards.to_string(), "--threads", &plan.threads.to_string()]);
         if let Some(core) = plan.core {
             command.args(["--core", &core.to_string()]);
         }
@@ -155,9 +160,9 @@ impl Service {
         Service::start(command)
     }
 
-    pub(crate) fn stub(core: usize) -> Fallible<Service> {
+    pub(crate) fn stub(core: usize, threads: usize) -> Fallible<Service> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["role-stub", "--core", &core.to_string()]);
+        command.args(["role-stub", "--core", &core.to_string(), "--threads", &threads.to_string()]);
         Service::start(command)
     }
 

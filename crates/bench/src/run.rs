@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// What can be asked for.
-const KNOWN: [&str; 10] = ["B1", "B1s", "B1a", "B2", "B3", "B4", "B8", "B10", "B14", "profile"];
+const KNOWN: [&str; 11] = ["B1", "B1s", "B1a", "B2", "B3", "B4", "B8", "B9", "B10", "B14", "profile"];
 
 /// What is asked for; nothing named means everything.
 pub(crate) struct Wanted(Vec<String>);
@@ -72,7 +72,7 @@ struct Found {
 pub(crate) fn run(settings: &Settings, wanted: &Wanted) -> Fallible<Report> {
     let (start, started) = (Instant::now(), host::now_rfc3339());
     let machine = host::machine(&settings.folder, settings.cores);
-    let stub = Service::stub(settings.cores.server)?;
+    let stub = Service::stub(settings.cores.server, settings.threads)?;
     eprintln!("ceilings");
     let before = ceilings(settings, &stub)?;
     let found = measure(settings, wanted, &stub, &before)?;
@@ -150,7 +150,7 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
         found.commits = Some(commits);
         members = back;
     }
-    if wanted.any(&["B8", "B10"]) {
+    if wanted.any(&["B8", "B9", "B10"]) {
         eprintln!("memory with {} accounts", settings.many_accounts);
         found.memory = Some(memory::measure(settings, &store, members)?);
     }
@@ -168,7 +168,7 @@ fn made(settings: &Settings, store: &Path) -> Fallible<Vec<Member>> {
 }
 
 fn plan<'a>(settings: &Settings, folder: &'a Path, core: Option<usize>) -> GatewayPlan<'a> {
-    GatewayPlan { folder, shards: settings.shards, core, commit: CommitMode::Group }
+    settings.gateway(folder, core, CommitMode::Group)
 }
 
 /// What is measured over HTTP.

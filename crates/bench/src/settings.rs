@@ -2,8 +2,10 @@
 
 use crate::host::Cores;
 use crate::report::Row;
+use crate::role::GatewayPlan;
 use crate::{disk, measure};
-use std::path::PathBuf;
+use keyferry_server::CommitMode;
+use std::path::{Path, PathBuf};
 
 pub(crate) struct Settings {
     pub(crate) quick: bool,
@@ -11,6 +13,7 @@ pub(crate) struct Settings {
     /// Where stores are made, on the disk that is measured.
     pub(crate) folder: PathBuf,
     pub(crate) shards: u16,
+    pub(crate) threads: usize,
     pub(crate) connections: usize,
     pub(crate) accounts: usize,
     pub(crate) passkeys: usize,
@@ -28,12 +31,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn full(cores: Cores, folder: PathBuf, shards: u16) -> Settings {
+    pub(crate) fn full(cores: Cores, folder: PathBuf, shards: u16, threads: usize) -> Settings {
         Settings {
             quick: false,
             cores,
             folder,
             shards,
+            threads,
             connections: 64,
             accounts: 10_000,
             passkeys: 10,
@@ -48,7 +52,7 @@ impl Settings {
         }
     }
 
-    pub(crate) fn quick(cores: Cores, folder: PathBuf, shards: u16) -> Settings {
+    pub(crate) fn quick(cores: Cores, folder: PathBuf, shards: u16, threads: usize) -> Settings {
         Settings {
             quick: true,
             accounts: 500,
@@ -60,8 +64,18 @@ impl Settings {
             many_assertions: 2_000,
             cpu: measure::Effort::SHORT,
             disk: disk::Effort::SHORT,
-            ..Settings::full(cores, folder, shards)
+            ..Settings::full(cores, folder, shards, threads)
         }
+    }
+
+    /// How a gateway of this run is started.
+    pub(crate) fn gateway<'a>(
+        &self,
+        folder: &'a Path,
+        core: Option<usize>,
+        commit: CommitMode,
+    ) -> GatewayPlan<'a> {
+        GatewayPlan { folder, shards: self.shards, threads: self.threads, core, commit }
     }
 
     /// Says with a figure that its data was small.

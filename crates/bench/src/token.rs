@@ -2,9 +2,9 @@
 //! software token, which is itself one for an HSM.
 
 use keyferry_client::evidence::{Trust, appraise};
-use keyferry_crypto::hpke;
-use keyferry_crypto::label::Label;
 use keyferry_crypto::random;
+use keyferry_crypto::release;
+use keyferry_crypto::tree::RootKey;
 use keyferry_enclave::HardwareRandom;
 use keyferry_server::KeyBroker;
 use keyferry_wire::door::Release;
@@ -25,10 +25,9 @@ impl KeyBroker for BenchToken {
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Result<Release, String> {
         let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
         let verified = appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
-        let context = Release::context(challenge, ROOT, self.custody_level());
-        let sealed = hpke::seal_to(verified.hpke_key(), Label::Release, &[&context], &ROOT_KEY, &mut self.0)
-            .map_err(|error| error.to_string())?;
-        Ok(Release { root: ROOT, sealed: sealed.into(), custody_level: self.custody_level() })
+        let (root, custody) = (RootKey::from_bytes(ROOT_KEY), self.custody_level());
+        release::seal(&root, ROOT, custody, challenge, verified.hpke_key(), &mut self.0)
+            .map_err(|error| error.to_string())
     }
 
     fn custody_level(&self) -> u16 {

@@ -4,9 +4,8 @@
 
 use crate::platform;
 use keyferry_client::evidence::{self, Trust};
-use keyferry_crypto::hpke;
-use keyferry_crypto::label::Label;
-use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::random;
+use keyferry_crypto::release;
 use keyferry_crypto::tree::RootKey;
 use keyferry_enclave::HardwareRandom;
 use keyferry_server::KeyBroker;
@@ -77,16 +76,9 @@ impl KeyBroker for SoftwareToken {
         if verified.nonce() != challenge {
             return Err("the enclave's evidence is not over this challenge".to_owned());
         }
-        let context = Release::context(challenge, ROOT, self.custody_level());
-        let sealed = hpke::seal_to(
-            verified.hpke_key(),
-            Label::Release,
-            &[&context],
-            self.key.expose(),
-            &mut self.random as &mut dyn Random,
-        )
-        .map_err(|_| "the enclave's key cannot be sealed to".to_owned())?;
-        Ok(Release { root: ROOT, sealed: sealed.into(), custody_level: self.custody_level() })
+        let custody = self.custody_level();
+        release::seal(&self.key, ROOT, custody, challenge, verified.hpke_key(), &mut self.random)
+            .map_err(|_| "the enclave's key cannot be sealed to".to_owned())
     }
 
     fn custody_level(&self) -> u16 {

@@ -24,6 +24,7 @@ pub mod label;
 pub mod oprf;
 pub mod pin;
 pub mod random;
+pub mod release;
 pub mod seal;
 pub mod secret;
 pub mod sign;

@@ -7,7 +7,9 @@ mod link;
 mod passkeys;
 mod reading;
 
-use crate::documents::{AccountCreated, Attested, Device, DeviceAdmitted, DeviceList, PinChanged, PinState, Standing};
+use crate::documents::{
+    AccountCreated, Attested, Device, DeviceAdmitted, DeviceList, PinChanged, PinState, Standing,
+};
 use crate::folder::Folder;
 use crate::http::Gateway;
 use crate::keystore::Keystore;

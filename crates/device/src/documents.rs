@@ -154,7 +154,12 @@ impl AccountCreated {
 }
 
 impl DeviceAdmitted {
-    pub(crate) fn new(enrolled: &Enrolled, storage: Storage, devices: &[DeviceInfo], standing: Standing) -> Self {
+    pub(crate) fn new(
+        enrolled: &Enrolled,
+        storage: Storage,
+        devices: &[DeviceInfo],
+        standing: Standing,
+    ) -> Self {
         DeviceAdmitted {
             account: encode(&enrolled.account.0),
             device: encode(&enrolled.device.0),

@@ -10,9 +10,10 @@ use crate::{Platform, Running};
 use keyferry_crypto::hash::{self, sha256};
 use keyferry_crypto::label::Label;
 use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::release;
 use keyferry_crypto::tree::{IdentityKey, MapKey, NameKey, RootKey, ServiceKey};
 use keyferry_tlog::{Frontier, Note, SignedCheckpoint, VerifierKey, leaf_hash, verify_inclusion};
-use keyferry_wire::door::{Batch, Hello, Load, Loaded, Release, ServiceRow, Tail};
+use keyferry_wire::door::{Batch, Hello, Load, Loaded, ServiceRow, Tail};
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::ledger::{Class, Leaf, SEALED_EVENT_LEN};
 use keyferry_wire::{AccountId, Hash, ShardId, Wire};
@@ -110,10 +111,10 @@ pub(crate) fn load(
 ) -> Result<(Running, Loaded), LoadFault> {
     let Greeted { boot, challenge, now_ms } = greeted;
     let now_ms = now_ms.max(load.now_ms);
-    let root = open_release(&boot, &challenge, &load.release)?;
-    let release = sha256(&[&load.release.to_bytes()]);
+    let root = release::open(&boot.hpke, &challenge, &load.release).map_err(|_| LoadFault::Release)?;
+    let release_hash = sha256(&[&load.release.to_bytes()]);
     let genesis = load.service.is_none();
-    let firsts = boot_leaves(load.shards, &release, now_ms, platform.random());
+    let firsts = boot_leaves(load.shards, &release_hash, now_ms, platform.random());
     let (service, row) = match &load.service {
         Some(row) => (open_service(&root, row, &load)?, row.clone()),
         None => make_service(&root, &load, &firsts, platform.random())?,
@@ -167,13 +168,6 @@ fn statement<'a>(keys: &'a Keys, shards: &'a [Shard]) -> Result<Statement<'a>, L
 
 pub(crate) fn log_key(shard: &Shard) -> VerifierKey {
     VerifierKey::ed25519(&shard.origin, shard.key.public()).expect("an origin was checked as a key name")
-}
-
-fn open_release(boot: &BootKeys, challenge: &[u8; 32], release: &Release) -> Result<RootKey, LoadFault> {
-    let context = Release::context(challenge, release.root, release.custody_level);
-    let opened =
-        boot.hpke.open(Label::Release, &[&context], &release.sealed).map_err(|_| LoadFault::Release)?;
-    RootKey::from_slice(opened.expose()).ok_or(LoadFault::Release)
 }
 
 fn open_service(root: &RootKey, row: &ServiceRow, load: &Load) -> Result<ServiceKey, LoadFault> {

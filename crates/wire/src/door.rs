@@ -57,14 +57,6 @@ message! {
     }
 }
 
-impl Release {
-    /// Associated data of a release: for this challenge and this root key alone, and with the custody that the broker
-    /// states, so that nobody on the way can state another.
-    pub fn context(challenge: &[u8; 32], root: u32, custody_level: u16) -> Vec<u8> {
-        [&challenge[..], &root.to_be_bytes(), &custody_level.to_be_bytes()].concat()
-    }
-}
-
 message! {
     /// Everything that an enclave starts from.
     #[derive(Clone, Debug, PartialEq, Eq)]

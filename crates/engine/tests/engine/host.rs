@@ -4,8 +4,8 @@
 //! `durable` is what a crash leaves.
 
 use crate::platform::{Seeded, Sim};
-use keyferry_crypto::hpke;
-use keyferry_crypto::label::Label;
+use keyferry_crypto::release;
+use keyferry_crypto::tree::RootKey;
 use keyferry_engine::Engine;
 use keyferry_tlog::state::{self, AccountFields};
 use keyferry_tlog::{Frontier, Map, Nodes, inclusion_proof, leaf_hash, node_hash};
@@ -236,10 +236,8 @@ impl Host {
     pub(crate) fn release(&mut self, challenge: &[u8; 32]) -> Release {
         let greeting = self.greeting.clone().unwrap();
         let hpke_key = jwk(&greeting, "hpke", "x").try_into().unwrap();
-        let context = Release::context(challenge, 1, 0);
-        let root = self.root;
-        let sealed = hpke::seal_to(&hpke_key, Label::Release, &[&context], &root, &mut self.random).unwrap();
-        Release { root: 1, sealed: sealed.into(), custody_level: 0 }
+        let root = RootKey::from_bytes(self.root);
+        release::seal(&root, 1, 0, challenge, &hpke_key, &mut self.random).unwrap()
     }
 
     pub(crate) fn load_message(&mut self) -> Load {

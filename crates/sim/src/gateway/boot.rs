@@ -4,9 +4,9 @@ use super::{Crash, Enclave, Gateway, NAME, ROOT, SimPlatform, Who, exchange, ref
 use crate::dice::Dice;
 use crate::oracle::{Checked, Oracle, breach, ensure, law};
 use keyferry_client::evidence::{Trust, appraise};
-use keyferry_crypto::hpke;
-use keyferry_crypto::label::Label;
 use keyferry_crypto::random;
+use keyferry_crypto::release;
+use keyferry_crypto::tree::RootKey;
 use keyferry_engine::Engine;
 use keyferry_server::desk::{CACHE_BYTES, Desk};
 use keyferry_server::ledger::MemoryFiles;
@@ -91,11 +91,9 @@ impl Gateway {
         let Ok(appraised) = appraise(evidence, &trust, 0) else {
             return breach(law::CALM, "the broker refuses the enclave's evidence");
         };
-        let context = Release::context(challenge, ROOT, 0);
-        let sealed =
-            hpke::seal_to(appraised.hpke_key(), Label::Release, &[&context], &self.root, &mut self.dice);
-        let sealed = sealed.map(Into::into).or_else(|_| breach(law::CALM, "the release cannot be sealed"))?;
-        Ok(Release { root: ROOT, sealed, custody_level: 0 })
+        let root = RootKey::from_bytes(self.root);
+        release::seal(&root, ROOT, 0, challenge, appraised.hpke_key(), &mut self.dice)
+            .or_else(|_| breach(law::CALM, "the release cannot be sealed"))
     }
 
     fn keep(&mut self, loaded: &Loaded, oracle: &mut Oracle) -> Checked {

@@ -153,12 +153,6 @@ impl World {
             let (_, label) = self.retyped(at);
             match self.complete(at, Errand::Join { pin, label })? {
                 End::Done(_) => {}
-                // The enclave has it as a member, and its home does not know: see `tests/known.rs`.
-                End::Refused(_)
-                    if self.oracle.truths[account].is_member(self.devices[at].home.device_id()) =>
-                {
-                    self.oracle.stats.fault("ghost: a member that cannot get its secrets");
-                }
                 end => {
                     return breach(law::LIVE, format!("device {at} cannot join with the right PIN: {end:?}"));
                 }
@@ -170,11 +164,9 @@ impl World {
     /// Passkeys are there and sign, for each member; deleted ones do not.
     fn check_passkeys(&mut self, account: usize) -> Checked {
         let members = self.members(account);
-        ensure(
-            !members.is_empty() || self.oracle.truths[account].locked || self.all_ghosts(account),
-            law::LIVE,
-            || format!("account {account} has no member"),
-        )?;
+        ensure(!members.is_empty() || self.oracle.truths[account].locked, law::LIVE, || {
+            format!("account {account} has no member")
+        })?;
         for at in &members {
             self.must(*at, Errand::Sync)?;
             let offered = self.passkeys(*at);
@@ -203,11 +195,6 @@ impl World {
             self.make_use_delete(at)?;
         }
         Ok(())
-    }
-
-    fn all_ghosts(&self, account: usize) -> bool {
-        let _ = account;
-        self.oracle.stats.faults.keys().any(|kind| kind.starts_with("ghost"))
     }
 
     fn make_use_delete(&mut self, at: usize) -> Checked {
