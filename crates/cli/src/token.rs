@@ -10,7 +10,7 @@ use keyferry_crypto::tree::RootKey;
 use keyferry_enclave::HardwareRandom;
 use keyferry_server::KeyBroker;
 use keyferry_wire::door::Release;
-use keyferry_wire::evidence::{Evidence, SIM};
+use keyferry_wire::evidence::{Evidence, KEY_BROKER, SIM};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -71,7 +71,8 @@ impl KeyBroker for SoftwareToken {
     }
 
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Result<Release, String> {
-        let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
+        let trust =
+            Trust { stand_ins: vec![SIM.to_owned()], aud: Some(KEY_BROKER.to_owned()), ..Trust::default() };
         let verified = evidence::appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
         if verified.nonce() != challenge {
             return Err("the enclave's evidence is not over this challenge".to_owned());

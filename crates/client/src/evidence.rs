@@ -8,7 +8,7 @@ mod trust_file;
 use crate::base64url;
 use keyferry_crypto::hash::{ct_eq, sha256};
 use keyferry_crypto::sign::PublicKey;
-use keyferry_wire::evidence::{Evidence, SIM, SimReport};
+use keyferry_wire::evidence::{Evidence, KEY_BROKER, SIM, SimReport};
 use keyferry_wire::frame::Head;
 use keyferry_wire::limits::{EVIDENCE_LIFE_MS, VERSION};
 use keyferry_wire::refusal::{Code, Refusal};
@@ -280,6 +280,10 @@ impl Statement {
     }
 
     fn check(&self, trust: &Trust, now_ms: u64) -> Result<(), Reason> {
+        // Evidence for a key broker is no evidence for a client, whose first sight of a name pins it.
+        if trust.aud.is_none() && self.aud == KEY_BROKER {
+            return Err(Reason::RuntimeData("aud"));
+        }
         if let Some(pinned) = trust.aud.as_ref().filter(|pinned| **pinned != self.aud) {
             return Err(Reason::Audience { pinned: pinned.clone(), found: self.aud.clone() });
         }

@@ -14,7 +14,7 @@ use keyferry_crypto::release;
 use keyferry_crypto::tree::{IdentityKey, MapKey, NameKey, RootKey, ServiceKey};
 use keyferry_tlog::{Frontier, Note, SignedCheckpoint, VerifierKey, leaf_hash, verify_inclusion};
 use keyferry_wire::door::{Batch, Hello, Load, Loaded, ServiceRow, Tail};
-use keyferry_wire::evidence::Evidence;
+use keyferry_wire::evidence::{Evidence, KEY_BROKER};
 use keyferry_wire::ledger::{Class, Leaf, SEALED_EVENT_LEN};
 use keyferry_wire::{AccountId, Hash, ShardId, Wire};
 
@@ -91,14 +91,11 @@ impl Keys {
     }
 }
 
-/// Whom the first evidence is for: the key broker, and no client.
-const BROKER: &str = "key-broker";
-
 /// Makes this boot's keys and shows them to the key broker over its challenge.
 pub(crate) fn greet(platform: &mut dyn Platform, hello: &Hello) -> (Greeted, Evidence) {
     let boot = BootKeys::generate(platform);
     let statement =
-        Statement { nonce: hello.challenge, audience: BROKER, custody_level: 0, checkpoint: None };
+        Statement { nonce: hello.challenge, audience: KEY_BROKER, custody_level: 0, checkpoint: None };
     // The channel key of this evidence serves nobody: before BOOT the enclave talks to the broker alone.
     let (_, evidence) = boot.attest(platform, &statement, hello.now_ms);
     (Greeted { boot, challenge: hello.challenge, now_ms: hello.now_ms }, evidence)
@@ -212,7 +209,8 @@ fn open_shards(
     tails: &[Tail],
     genesis: bool,
 ) -> Result<Vec<Shard>, LoadFault> {
-    if VerifierKey::ed25519(&keys.name, [0; 32]).is_err() || keys.shards == 0 {
+    let reserved = keys.name == KEY_BROKER;
+    if reserved || VerifierKey::ed25519(&keys.name, [0; 32]).is_err() || keys.shards == 0 {
         return Err(LoadFault::Configuration);
     }
     if tails.len() != if genesis { 0 } else { usize::from(keys.shards) } {

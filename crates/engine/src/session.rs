@@ -121,17 +121,22 @@ impl Sessions {
     /// A device that speaks in a newer session has left its older ones: nothing more is heard there, so that a frame
     /// which the host held back is never run late. What is still to be said there is said.
     pub(crate) fn speak(&mut self, id: &SessionId, device: &DeviceId) -> Result<(), Reason> {
-        let serial = self.open.get(id).ok_or(Reason::Session)?.serial;
-        if let Some(before) = self.speaking.get(device).copied().filter(|before| before != id) {
-            if self.open.get(&before).is_some_and(|session| session.serial > serial) {
-                return Err(Reason::Session);
-            }
-            if let Some(session) = self.open.get_mut(&before) {
-                session.left = true;
-            }
+        let newest = self.speaking.get(device).copied();
+        let newest_serial = newest.and_then(|newest| self.open.get(&newest)).map(|session| session.serial);
+        let session = self.open.get_mut(id).ok_or(Reason::Session)?;
+        // One device a session: what is kept of devices is never more than what is kept of sessions.
+        if session.device.is_some_and(|before| before != *device) {
+            return Err(Reason::Session);
         }
-        if let Some(session) = self.open.get_mut(id) {
-            session.device = Some(*device);
+        session.device = Some(*device);
+        if newest_serial.is_some_and(|serial| serial > session.serial) {
+            session.left = true;
+            return Err(Reason::Session);
+        }
+        if let Some(before) =
+            newest.filter(|newest| newest != id).and_then(|newest| self.open.get_mut(&newest))
+        {
+            before.left = true;
         }
         self.speaking.insert(*device, *id);
         Ok(())

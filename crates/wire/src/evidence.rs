@@ -28,5 +28,8 @@ message! {
     }
 }
 
+/// Audience of the evidence that a starting enclave shows to its key broker; no deployment has this name.
+pub const KEY_BROKER: &str = "key-broker";
+
 /// Name of the stand-in kind.
 pub const SIM: &str = "sim";

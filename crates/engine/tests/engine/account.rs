@@ -3,7 +3,7 @@
 use crate::client::{As, Device, identity};
 use crate::world::{PASSWORD, PIN, World, code, settled, world};
 use keyferry_wire::command::{Answer, Authenticate, Command, DeviceState, IdentityKind, RenameDevice};
-use keyferry_wire::door::OutBody;
+use keyferry_wire::door::{Drop as Reason, OutBody};
 use keyferry_wire::limits;
 use keyferry_wire::refusal::Code;
 
@@ -410,4 +410,30 @@ fn strangers_with_the_password_can_do_nothing_that_a_member_can() {
             assert_eq!(code(&answers), Code::UnknownDevice, "{command:?}");
         }
     }
+}
+
+#[test]
+fn a_right_password_of_a_stranger_leaves_an_entry() {
+    let (mut world, mut ann) = settled();
+    let mut stranger = world.device();
+    let entries = world.host.batches.len();
+    let knock = [Command::Authenticate(identity("ann", PASSWORD))];
+    assert!(matches!(&world.ask(&mut stranger, As::Stranger, &knock)[..], [Answer::Account(_)]));
+    assert_eq!(world.host.batches.len(), entries + 1, "an access is an entry");
+    world.ask(&mut ann, As::Member, &[Command::PinStatus]);
+    assert_eq!(world.host.batches.len(), entries + 1, "a member's look is none");
+}
+
+#[test]
+fn a_session_is_of_one_device() {
+    let (mut world, mut ann) = settled();
+    let mut session = world.session();
+    let id = ann.request_id();
+    let request = ann.request(&session, As::Member, id, &[Command::PinStatus]);
+    world.send(&mut session, &request).unwrap();
+    let mut stranger = world.device();
+    let id = stranger.request_id();
+    let knock = [Command::Authenticate(identity("ann", PASSWORD))];
+    let request = stranger.request(&session, As::Stranger, id, &knock);
+    assert_eq!(world.send(&mut session, &request).unwrap_err(), Reason::Session);
 }
