@@ -1,7 +1,6 @@
 //! B1, B2 and B3: an assertion over HTTP with the real service, against the stub path in the same run.
 
 use crate::Fallible;
-use crate::carrier::{Channel, Peer};
 use crate::ceiling::Ceilings;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
@@ -56,40 +55,40 @@ pub(crate) fn sign_in(worker: &mut Worker) -> Fallible<()> {
     let choice = worker.below(1 << 20);
     worker.turn += 1;
     let check = worker.turn.is_multiple_of(CHECK_EVERY);
-    let Worker { http, channel, members, .. } = worker;
+    let (mut wire, members) = worker.parts();
     let member = members.get_mut(account).ok_or("a connection without accounts")?;
     let passkey = choice % member.passkeys.len().max(1);
-    member.sign_in(http, channel, passkey, check)
-}
-
-/// The same over a session of its own.
-fn sign_in_with_session(worker: &mut Worker) -> Fallible<()> {
-    worker.channel = Channel::open(&mut worker.http, &worker.peer)?;
-    sign_in(worker)
+    member.sign_in(&mut wire, passkey, check)
 }
 
 /// The same request to the stub.
 fn stub_sign_in(worker: &mut Worker) -> Fallible<()> {
-    let Worker { http, channel, members, .. } = worker;
-    let member = members.first().ok_or("no stub member")?;
+    let account = worker.below(worker.members.len());
+    let (mut wire, members) = worker.parts();
+    let member = members.get_mut(account).ok_or("no stub member")?;
     let (command, _) = assert_command(stub_member::CREDENTIAL);
-    let mut ask = member.ask(vec![command], vec![stub_member::CREDENTIAL]);
-    ask.key = Some(member.signer.public());
-    match channel.exchange(http, ask)?.answers.as_slice() {
+    let reply = member.exchange(&mut wire, vec![command], vec![stub_member::CREDENTIAL])?;
+    match reply.answers.as_slice() {
         [Answer::Asserted(_)] => Ok(()),
         _ => Err("the stub did not sign".into()),
     }
 }
 
-fn stub_sign_in_with_session(worker: &mut Worker) -> Fallible<()> {
-    worker.channel = Channel::open(&mut worker.http, &worker.peer)?;
-    stub_sign_in(worker)
+/// With a session of its own for each request.
+fn anew(
+    operation: impl Fn(&mut Worker) -> Fallible<()> + Sync,
+) -> impl Fn(&mut Worker) -> Fallible<()> + Sync {
+    move |worker| {
+        worker.members.iter_mut().for_each(Member::leave);
+        operation(worker)
+    }
 }
 
-/// Connections to the stub, each with a device that it has never seen.
-pub(crate) fn stub_fleet(stub: &Service, peer: Peer, connections: usize) -> Fallible<Fleet> {
-    let mut fleet = Fleet::with(stub, peer, connections)?;
-    fleet.deal((0..connections).map(stub_member::make).collect());
+/// Connections to the stub, with devices that it has never seen; as many as there are at the service.
+fn stub_fleet(settings: &Settings, stub: &Service) -> Fallible<Fleet> {
+    let mut fleet = Fleet::with(stub, stub.stub_peer()?, settings.connections)?;
+    fleet.deal((0..settings.accounts).map(|_| stub_member::make()).collect());
+    fleet.open_sessions()?;
     Ok(fleet)
 }
 
@@ -101,33 +100,38 @@ pub(crate) fn measure(
     members: Vec<Member>,
 ) -> Fallible<(Assertion, Vec<Member>)> {
     let mut ours = Fleet::connect(service, settings.connections)?;
-    let mut theirs = stub_fleet(stub, stub.stub_peer()?, settings.connections)?;
+    let mut theirs = stub_fleet(settings, stub)?;
     ours.deal(members);
+    ours.open_sessions()?;
     let fresh = ours.run(service, settings.round, Pace::Closed, sign_in)?;
     let members = crate::populate::use_daily(service, ours.collect())?;
     ours.deal(members);
     ours.run(service, settings.round / 2, Pace::Closed, sign_in)?;
     theirs.run(stub, settings.round / 2, Pace::Closed, stub_sign_in)?;
     eprintln!("    rounds against the stub");
-    let mut rounds = Vec::new();
-    let mut with_session = Vec::new();
-    for _ in 0..settings.rounds {
-        rounds.push(Pair {
-            ours: ours.run(service, settings.round, Pace::Closed, sign_in)?,
-            stub: theirs.run(stub, settings.round, Pace::Closed, stub_sign_in)?,
-        });
-        let few = settings.round / 2;
-        with_session.push(Pair {
-            ours: ours.run(service, few, Pace::Closed, sign_in_with_session)?,
-            stub: theirs.run(stub, few, Pace::Closed, stub_sign_in_with_session)?,
-        });
-    }
+    let mut pair = |total, ours_does: &Operation, stub_does: &Operation| {
+        Ok::<_, crate::Fault>(Pair {
+            ours: ours.run(service, total, Pace::Closed, ours_does)?,
+            stub: theirs.run(stub, total, Pace::Closed, stub_does)?,
+        })
+    };
+    let rounds = (0..settings.rounds).map(|_| pair(settings.round, &sign_in, &stub_sign_in));
+    let rounds = rounds.collect::<Fallible<Vec<_>>>()?;
+    let (ours_anew, stub_anew) = (anew(sign_in), anew(stub_sign_in));
+    // Few enough that the enclave drops no session of the other rounds.
+    let few = settings.round / 10;
+    let with_session = (0..settings.rounds).map(|_| pair(few, &ours_anew, &stub_anew));
+    let with_session = with_session.collect::<Fallible<Vec<_>>>()?;
+    ours.open_sessions()?;
     let capacity = Spread::of(&rounds.iter().map(|pair| pair.ours.per_second()).collect::<Vec<_>>()).median;
     let half_rate = capacity / 2.0;
     eprintln!("    open loop at {half_rate:.0} a second");
     let half = ours.run(service, settings.round, Pace::Open((1e9 / half_rate) as u64), sign_in)?;
     Ok((Assertion { rounds, with_session, fresh, half, half_rate }, ours.collect()))
 }
+
+/// What a connection does again and again.
+type Operation = dyn Fn(&mut Worker) -> Fallible<()> + Sync;
 
 impl Assertion {
     /// Microseconds of CPU per assertion, gateway and enclave together.

@@ -43,11 +43,40 @@ impl Peer {
     }
 }
 
-/// An open session.
+/// The enclave knows the session no longer; another one has to be opened.
+#[derive(Debug)]
+pub(crate) struct SessionGone;
+
+impl std::fmt::Display for SessionGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the session is over")
+    }
+}
+
+impl std::error::Error for SessionGone {}
+
+/// An open session. A device has one of its own: the enclave hears one device in each.
 pub(crate) struct Channel {
+    evidence: Hash,
     session: SessionId,
     transport: Transport,
     next: u64,
+}
+
+/// The way to an enclave, and whom to expect there.
+pub(crate) struct Wires<'a> {
+    pub(crate) carrier: &'a mut dyn Carrier,
+    pub(crate) peer: Peer,
+}
+
+impl Wires<'_> {
+    /// The session that there is, or a new one.
+    pub(crate) fn channel(&mut self, open: Option<Channel>) -> Fallible<Channel> {
+        match open.filter(|channel| channel.evidence == self.peer.evidence) {
+            Some(channel) => Ok(channel),
+            None => Channel::open(self.carrier, &self.peer),
+        }
+    }
 }
 
 /// What goes into a request besides its signatures.
@@ -78,7 +107,13 @@ impl Channel {
             evidence: peer.evidence,
             message: Bytes(message),
         })?;
-        Ok(Channel { session: opened.session, transport: initiator.finish(&opened.message)?, next: 0 })
+        let evidence = peer.evidence;
+        Ok(Channel {
+            evidence,
+            session: opened.session,
+            transport: initiator.finish(&opened.message)?,
+            next: 0,
+        })
     }
 
     /// Signs and seals a request under the next number.

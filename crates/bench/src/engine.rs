@@ -1,9 +1,9 @@
 //! B1a: an assertion in the engine alone, within this thread, and how it grows with the devices of an account.
 
 use crate::Fallible;
-use crate::carrier::Channel;
+use crate::carrier::Wires;
 use crate::ceiling::Ceilings;
-use crate::load::{Fleet, Pace, Worker};
+use crate::load::{Fleet, Pace};
 use crate::local::{Local, Steps};
 use crate::measure::{Spread, rounded};
 use crate::member::Member;
@@ -40,13 +40,14 @@ pub(crate) fn grow(settings: &Settings, service: &Service, members: &mut Vec<Mem
         fleet.deal(std::mem::take(group));
         let joins = *devices - 1;
         fleet.run(service, GROUP, Pace::Closed, |worker| {
-            let Worker { http, channel, members, turn, .. } = worker;
-            let member = members.get_mut(*turn as usize).ok_or("an account less than connections")?;
-            *turn += 1;
-            pin::set(member, http, channel)?;
+            let number = worker.turn as usize;
+            worker.turn += 1;
+            let (mut wire, members) = worker.parts();
+            let member = members.get_mut(number).ok_or("an account less than connections")?;
+            pin::set(member, &mut wire)?;
             (0..joins).try_for_each(|_| {
                 progress.step();
-                pin::join(member, http, channel)
+                pin::join(member, &mut wire)
             })
         })?;
         *group = fleet.collect();
@@ -63,25 +64,30 @@ pub(crate) struct Engine {
     by_devices: Vec<(usize, Vec<f64>)>,
 }
 
+/// Opens sessions of these members within this thread.
+pub(crate) fn open_sessions(local: &mut Local, members: &mut [Member]) -> Fallible<()> {
+    let mut wire = Wires { peer: local.peer()?, carrier: local };
+    members.iter_mut().try_for_each(|member| member.open(&mut wire))
+}
+
 /// Frames of one sign-in of each of these members, ready to be handed to the engine.
-pub(crate) fn frames(channel: &mut Channel, members: &[Member], turn: usize) -> Fallible<Vec<RequestFrame>> {
-    let one = |member: &Member| {
+pub(crate) fn frames(members: &mut [Member], turn: usize) -> Fallible<Vec<RequestFrame>> {
+    let one = |member: &mut Member| {
         let (command, id, _) = member.assert(turn % member.passkeys.len().max(1))?;
-        channel.seal(member.ask(vec![command], vec![id]))
+        member.seal(vec![command], vec![id])
     };
-    members.iter().map(one).collect()
+    members.iter_mut().map(one).collect()
 }
 
 /// Interleaves the groups, round by round.
-pub(crate) fn measure(settings: &Settings, local: &mut Local, growth: &Growth) -> Fallible<Engine> {
-    let peer = local.peer()?;
-    let mut channel = Channel::open(local, &peer)?;
+pub(crate) fn measure(settings: &Settings, local: &mut Local, growth: &mut Growth) -> Fallible<Engine> {
     let mut by_devices: Vec<_> = growth.groups.iter().map(|(devices, _)| (*devices, Vec::new())).collect();
+    growth.groups.iter_mut().try_for_each(|(_, group)| open_sessions(local, group))?;
     for round in 0..=settings.rounds {
-        for ((_, group), (_, times)) in growth.groups.iter().zip(&mut by_devices) {
+        for ((_, group), (_, times)) in growth.groups.iter_mut().zip(&mut by_devices) {
             local.steps = Steps::default();
             for batch in 0..BATCHES {
-                let frames = frames(&mut channel, group, batch)?;
+                let frames = frames(group, batch)?;
                 local.requests(frames)?;
             }
             // The first round fills caches.

@@ -2,7 +2,7 @@
 //! generator must cost less than what it measures.
 
 use crate::Fallible;
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, SessionGone};
 use keyferry_wire::Wire;
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
@@ -65,6 +65,9 @@ impl Http {
                     self.more(&mut piece)?;
                     continue;
                 };
+                if status == 409 && body.starts_with(br#"{"error":"session""#) {
+                    return Err(Box::new(SessionGone));
+                }
                 if status != 200 {
                     let asked = asked.lines().next().unwrap_or_default();
                     return Err(format!("{asked}: {status} {}", String::from_utf8_lossy(body)).into());

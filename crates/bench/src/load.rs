@@ -1,7 +1,7 @@
-//! The load generator: connections that each have a session and accounts of their own, closed loop or open loop.
+//! The load generator: connections that each have accounts of their own, closed loop or open loop.
 
 use crate::Fallible;
-use crate::carrier::{Carrier, Channel, Peer};
+use crate::carrier::{Carrier, Peer, Wires};
 use crate::http::Http;
 use crate::measure::percentile;
 use crate::member::Member;
@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 /// One connection. No two have an account in common: requests of one account wait for each other.
 pub(crate) struct Worker {
     pub(crate) http: Http,
-    pub(crate) channel: Channel,
-    pub(crate) peer: Peer,
+    peer: Peer,
     pub(crate) members: Vec<Member>,
     random: u64,
     pub(crate) turn: u64,
@@ -23,10 +22,14 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn connect(service: &Service, peer: Peer, number: usize) -> Fallible<Worker> {
-        let mut http = Http::connect(service.address)?;
-        let channel = Channel::open(&mut http, &peer)?;
+        let http = Http::connect(service.address)?;
         let random = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(number as u64 + 1);
-        Ok(Worker { http, channel, peer, members: Vec::new(), random, turn: 0 })
+        Ok(Worker { http, peer, members: Vec::new(), random, turn: 0 })
+    }
+
+    /// The way to the enclave, and the accounts to go it for.
+    pub(crate) fn parts(&mut self) -> (Wires<'_>, &mut Vec<Member>) {
+        (Wires { carrier: &mut self.http, peer: self.peer }, &mut self.members)
     }
 
     /// A number below `bound`: SplitMix64, the same choices in every run.
@@ -104,6 +107,19 @@ impl Fleet {
         }
     }
 
+    /// Opens a session for each device that has none with this service.
+    pub(crate) fn open_sessions(&mut self) -> Fallible<()> {
+        let open = |worker: &mut Worker| {
+            let (mut wire, members) = worker.parts();
+            members.iter_mut().try_for_each(|member| member.open(&mut wire))
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.workers.iter_mut().map(|worker| scope.spawn(move || open(worker))).collect();
+            joined(threads)
+        })
+    }
+
     /// Takes all members back.
     pub(crate) fn collect(&mut self) -> Vec<Member> {
         self.workers.iter_mut().flat_map(|worker| worker.members.drain(..)).collect()
@@ -154,15 +170,19 @@ impl Fleet {
         thread::scope(|scope| {
             let threads: Vec<_> =
                 self.workers.iter_mut().map(|worker| scope.spawn(move || run(worker))).collect();
-            threads.into_iter().try_for_each(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(_) => Err("a thread of the load generator panicked".into()),
-            })
+            joined(threads)
         })?;
         let mut latencies = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         latencies.sort_unstable();
         Ok(latencies)
     }
+}
+
+fn joined(threads: Vec<thread::ScopedJoinHandle<'_, Fallible<()>>>) -> Fallible<()> {
+    threads.into_iter().try_for_each(|thread| match thread.join() {
+        Ok(result) => result,
+        Err(_) => Err("a thread of the load generator panicked".into()),
+    })
 }
 
 impl Pace {

@@ -33,7 +33,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Errors of a bench end it: the sentence is for whoever runs it.
-type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+type Fallible<T> = Result<T, Fault>;
 
 #[derive(Parser)]
 #[command(

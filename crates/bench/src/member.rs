@@ -2,7 +2,7 @@
 //! Argon2 nor a home on disk: what the client spends is not measured here.
 
 use crate::Fallible;
-use crate::carrier::{Ask, Carrier, Channel, head_of};
+use crate::carrier::{Ask, Channel, SessionGone, Wires, head_of};
 use keyferry_crypto::hash::{labelled_hash, sha256};
 use keyferry_crypto::hpke::BoxKey;
 use keyferry_crypto::label::Label;
@@ -14,7 +14,7 @@ use keyferry_wire::command::{
     Answer, Assert, Asserted, Authenticate, Command, CreatePasskey, IdentityKind, Member as Admitted,
     MemberSecrets, Registration, Storage, UserVerification,
 };
-use keyferry_wire::frame::{Head, Reply};
+use keyferry_wire::frame::{Head, Reply, RequestFrame};
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, RequestId, Wire};
 
 /// A device that is a member.
@@ -26,6 +26,9 @@ pub(crate) struct Member {
     pub(crate) wrapped: Bytes,
     pub(crate) passkeys: Vec<Passkey>,
     pub(crate) seen: Option<Head>,
+    /// Shown with each request, to a server that keeps no devices: the stub.
+    key: Option<[u8; 65]>,
+    channel: Option<Channel>,
 }
 
 /// A passkey as its relying party knows it.
@@ -33,6 +36,9 @@ pub(crate) struct Passkey {
     pub(crate) id: CredentialId,
     public: [u8; 65],
 }
+
+/// A session may have ended; one that was just opened has not.
+const SESSIONS_TRIED: usize = 2;
 
 /// The relying party of all passkeys here.
 const RP_ID: &str = "login.example.org";
@@ -49,12 +55,14 @@ pub(crate) fn identity(number: usize) -> Authenticate {
 pub(crate) struct Newcomer {
     pub(crate) signer: SigningKey,
     sealing: BoxKey,
+    channel: Option<Channel>,
 }
 
 impl Newcomer {
     pub(crate) fn generate() -> Newcomer {
         let mut random = HardwareRandom::default();
-        Newcomer { signer: SigningKey::generate(&mut random), sealing: BoxKey::generate(&mut random) }
+        let (signer, sealing) = (SigningKey::generate(&mut random), BoxKey::generate(&mut random));
+        Newcomer { signer, sealing, channel: None }
     }
 
     pub(crate) fn device(&self) -> DeviceId {
@@ -75,12 +83,8 @@ impl Newcomer {
     }
 
     /// One request as a stranger.
-    pub(crate) fn ask(
-        &self,
-        carrier: &mut dyn Carrier,
-        channel: &mut Channel,
-        commands: Vec<Command>,
-    ) -> Fallible<Reply> {
+    pub(crate) fn ask(&mut self, wire: &mut Wires<'_>, commands: Vec<Command>) -> Fallible<Reply> {
+        let mut channel = wire.channel(self.channel.take())?;
         let ask = Ask {
             account: None,
             device: Some(self.device()),
@@ -92,7 +96,9 @@ impl Newcomer {
             passkeys: Vec::new(),
             seen: None,
         };
-        channel.exchange(carrier, ask)
+        let reply = channel.exchange(wire.carrier, ask)?;
+        self.channel = Some(channel);
+        Ok(reply)
     }
 
     /// Takes over what the enclave gave.
@@ -111,17 +117,34 @@ impl Newcomer {
             wrapped: secrets.wrapped,
             passkeys: Vec::new(),
             seen: head_of(reply),
+            key: None,
+            channel: self.channel,
         })
     }
 }
 
 impl Member {
+    /// Fields that no enclave gave, for the stub.
+    pub(crate) fn invented(newcomer: Newcomer, account: AccountId, wrapped: Bytes, seen: Head) -> Member {
+        Member {
+            identity: identity(0),
+            account,
+            device: newcomer.device(),
+            key: Some(newcomer.signer.public()),
+            signer: newcomer.signer,
+            wrapped,
+            passkeys: Vec::new(),
+            seen: Some(seen),
+            channel: None,
+        }
+    }
+
     /// Creates the account with this number and enrols its first device, in one request.
-    pub(crate) fn enrol(carrier: &mut dyn Carrier, channel: &mut Channel, number: usize) -> Fallible<Member> {
-        let (newcomer, identity) = (Newcomer::generate(), identity(number));
+    pub(crate) fn enrol(wire: &mut Wires<'_>, number: usize) -> Fallible<Member> {
+        let (mut newcomer, identity) = (Newcomer::generate(), identity(number));
         let commands =
             vec![Command::CreateAccount(identity.clone()), Command::Enrol(newcomer.registration())];
-        let reply = newcomer.ask(carrier, channel, commands)?;
+        let reply = newcomer.ask(wire, commands)?;
         newcomer.admitted(identity, &reply)
     }
 
@@ -130,7 +153,7 @@ impl Member {
         Ask {
             account: Some(self.account),
             device: Some(self.device),
-            key: None,
+            key: self.key,
             signer: &self.signer,
             id: request_id(),
             commands,
@@ -140,24 +163,52 @@ impl Member {
         }
     }
 
-    /// One request as a member; remembers the newest head.
+    /// Opens a session, unless there is one.
+    pub(crate) fn open(&mut self, wire: &mut Wires<'_>) -> Fallible<()> {
+        self.channel = Some(wire.channel(self.channel.take())?);
+        Ok(())
+    }
+
+    /// Lets go of the session: the next request opens another.
+    pub(crate) fn leave(&mut self) {
+        self.channel = None;
+    }
+
+    /// Seals a request for the session that is open.
+    pub(crate) fn seal(
+        &mut self,
+        commands: Vec<Command>,
+        passkeys: Vec<CredentialId>,
+    ) -> Fallible<RequestFrame> {
+        let mut channel = self.channel.take().ok_or(SessionGone)?;
+        let frame = channel.seal(self.ask(commands, passkeys))?;
+        self.channel = Some(channel);
+        Ok(frame)
+    }
+
+    /// One request as a member; remembers the newest head. Opens a session where there is none any more.
     pub(crate) fn exchange(
         &mut self,
-        carrier: &mut dyn Carrier,
-        channel: &mut Channel,
+        wire: &mut Wires<'_>,
         commands: Vec<Command>,
         passkeys: Vec<CredentialId>,
     ) -> Fallible<Reply> {
-        let reply = channel.exchange(carrier, self.ask(commands, passkeys))?;
-        self.seen = head_of(&reply).or(self.seen);
-        Ok(reply)
+        for _ in 0..SESSIONS_TRIED {
+            let mut channel = wire.channel(self.channel.take())?;
+            match channel.exchange(wire.carrier, self.ask(commands.clone(), passkeys.clone())) {
+                Ok(reply) => {
+                    self.seen = head_of(&reply).or(self.seen);
+                    self.channel = Some(channel);
+                    return Ok(reply);
+                }
+                Err(error) if error.is::<SessionGone>() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Box::new(SessionGone))
     }
 
-    pub(crate) fn create_passkey(
-        &mut self,
-        carrier: &mut dyn Carrier,
-        channel: &mut Channel,
-    ) -> Fallible<()> {
+    pub(crate) fn create_passkey(&mut self, wire: &mut Wires<'_>) -> Fallible<()> {
         let (json, hash) = client_data("webauthn.create");
         let create = CreatePasskey {
             rp_id: RP_ID.to_owned(),
@@ -170,7 +221,7 @@ impl Member {
             exclude: Vec::new(),
             user_verification: UserVerification::Preferred,
         };
-        let reply = self.exchange(carrier, channel, vec![Command::CreatePasskey(create)], Vec::new())?;
+        let reply = self.exchange(wire, vec![Command::CreatePasskey(create)], Vec::new())?;
         match reply.answers.as_slice() {
             [Answer::Created(created)] => {
                 let public = point(&created.public_key).ok_or("no COSE key")?;
@@ -189,15 +240,9 @@ impl Member {
     }
 
     /// Signs in once. `check` verifies the signature as a relying party does.
-    pub(crate) fn sign_in(
-        &mut self,
-        carrier: &mut dyn Carrier,
-        channel: &mut Channel,
-        passkey: usize,
-        check: bool,
-    ) -> Fallible<()> {
+    pub(crate) fn sign_in(&mut self, wire: &mut Wires<'_>, passkey: usize, check: bool) -> Fallible<()> {
         let (command, id, hash) = self.assert(passkey)?;
-        let reply = self.exchange(carrier, channel, vec![command], vec![id])?;
+        let reply = self.exchange(wire, vec![command], vec![id])?;
         match reply.answers.as_slice() {
             [Answer::Asserted(asserted)] if !check || self.holds(passkey, asserted, &hash) => Ok(()),
             _ => Err("the assertion does not hold".into()),

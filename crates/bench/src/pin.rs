@@ -3,8 +3,7 @@
 
 use crate::Fallible;
 use crate::assertion::outcome_json;
-use crate::carrier::Carrier;
-use crate::carrier::Channel;
+use crate::carrier::Wires;
 use crate::ceiling::Ceilings;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::Spread;
@@ -51,11 +50,11 @@ impl Blinding {
 }
 
 /// Sets the account's first PIN.
-pub(crate) fn set(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
+pub(crate) fn set(member: &mut Member, wire: &mut Wires<'_>) -> Fallible<()> {
     let blinding = Blinding::new()?;
     let salt = random::bytes(&mut HardwareRandom::default());
     let prepare = Command::Prepare(Prepare { salt, params: PARAMS, blinded: blinding.blinded });
-    let reply = member.exchange(carrier, channel, vec![prepare], Vec::new())?;
+    let reply = member.exchange(wire, vec![prepare], Vec::new())?;
     let [Answer::Prepared(prepared)] = reply.answers.as_slice() else {
         return Err("no PIN was prepared".into());
     };
@@ -63,16 +62,16 @@ pub(crate) fn set(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut 
     let generation = prepared.generation;
     let commitment = pin::commitment(&key, &member.account.0, u64::from(generation));
     let expose = Command::Expose(Expose { generation, client_key: *key.expose(), commitment });
-    member.exchange(carrier, channel, vec![expose], Vec::new()).map(|_| ())
+    member.exchange(wire, vec![expose], Vec::new()).map(|_| ())
 }
 
 /// Enters the right PIN.
-fn attempt(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
+fn attempt(member: &mut Member, wire: &mut Wires<'_>) -> Fallible<()> {
     let blinding = Blinding::new()?;
     let (begin, attempt) = begin(&blinding);
-    let reply = member.exchange(carrier, channel, vec![begin], Vec::new())?;
+    let reply = member.exchange(wire, vec![begin], Vec::new())?;
     let finish = finish(&blinding, &member.account, attempt, &reply)?;
-    let reply = member.exchange(carrier, channel, vec![finish], Vec::new())?;
+    let reply = member.exchange(wire, vec![finish], Vec::new())?;
     match reply.answers.as_slice() {
         [Answer::PinRight] => Ok(()),
         _ => Err("the PIN was not right".into()),
@@ -80,14 +79,14 @@ fn attempt(member: &mut Member, carrier: &mut dyn Carrier, channel: &mut Channel
 }
 
 /// Lets a further device join the account of a member by its PIN.
-pub(crate) fn join(member: &Member, carrier: &mut dyn Carrier, channel: &mut Channel) -> Fallible<()> {
-    let (newcomer, blinding) = (Newcomer::generate(), Blinding::new()?);
+pub(crate) fn join(member: &Member, wire: &mut Wires<'_>) -> Fallible<()> {
+    let (mut newcomer, blinding) = (Newcomer::generate(), Blinding::new()?);
     let identity = || Command::Authenticate(member.identity.clone());
     let (begin, attempt) = begin(&blinding);
-    let reply = newcomer.ask(carrier, channel, vec![identity(), begin])?;
+    let reply = newcomer.ask(wire, vec![identity(), begin])?;
     let finish = finish(&blinding, &member.account, attempt, &reply)?;
     let commands = vec![identity(), finish, Command::Join(newcomer.registration())];
-    newcomer.ask(carrier, channel, commands).map(|_| ())
+    newcomer.ask(wire, commands).map(|_| ())
 }
 
 fn begin(blinding: &Blinding) -> (Command, AttemptId) {
@@ -110,8 +109,8 @@ pub(crate) struct Attempts {
 }
 
 fn attempt_here(worker: &mut Worker) -> Fallible<()> {
-    let Worker { http, channel, members, .. } = worker;
-    attempt(members.first_mut().ok_or("a connection without an account")?, http, channel)
+    let (mut wire, members) = worker.parts();
+    attempt(members.first_mut().ok_or("a connection without an account")?, &mut wire)
 }
 
 /// Sets a PIN on one account per connection, and enters it again and again.
@@ -124,8 +123,8 @@ pub(crate) fn measure(
     let mut fleet = Fleet::connect(service, settings.connections)?;
     fleet.deal(members);
     for worker in &mut fleet.workers {
-        let Worker { http, channel, members, .. } = worker;
-        members.iter_mut().try_for_each(|member| set(member, http, channel))?;
+        let (mut wire, members) = worker.parts();
+        members.iter_mut().try_for_each(|member| set(member, &mut wire))?;
     }
     let rounds =
         (0..settings.rounds).map(|_| fleet.run(service, settings.attempts, Pace::Closed, attempt_here));

@@ -1,7 +1,7 @@
 //! Accounts for the measurements, made through the protocol itself: enrolled, with passkeys, and used.
 
 use crate::Fallible;
-use crate::load::{Fleet, Pace, Worker};
+use crate::load::{Fleet, Pace};
 use crate::member::Member;
 use crate::role::Service;
 use keyferry_wire::limits::OPS_KEPT;
@@ -22,10 +22,10 @@ pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize
     let next = AtomicUsize::new(numbers.start);
     fleet.run(service, numbers.len(), Pace::Closed, |worker| {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let Worker { http, channel, members, .. } = worker;
-        let mut member = Member::enrol(http, channel, number)?;
+        let (mut wire, members) = worker.parts();
+        let mut member = Member::enrol(&mut wire, number)?;
         for _ in 0..passkeys {
-            member.create_passkey(http, channel)?;
+            member.create_passkey(&mut wire)?;
         }
         members.push(member);
         progress.step();
@@ -46,12 +46,12 @@ pub(crate) fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec
         fleet.run(service, count, Pace::Closed, |worker| {
             worker.turn += 1;
             let turn = worker.turn as usize;
-            let Worker { http, channel, members, .. } = worker;
+            let (mut wire, members) = worker.parts();
             let count = members.len().max(1);
             match members.get_mut(turn % count) {
                 Some(member) => {
                     let passkey = turn % member.passkeys.len().max(1);
-                    member.sign_in(http, channel, passkey, false)
+                    member.sign_in(&mut wire, passkey, false)
                 }
                 None => Ok(()),
             }

@@ -1,9 +1,8 @@
 //! Where the CPU time of an assertion goes: the steps of a turn as they follow each other, and below the engine's the
 //! parts that it is made of, each measured by itself on data of the same size.
 
-use crate::carrier::Channel;
 use crate::ceiling::Ceilings;
-use crate::engine::frames;
+use crate::engine::{frames, open_sessions};
 use crate::local::{Local, Steps};
 use crate::measure::rounded;
 use crate::member::Member;
@@ -14,6 +13,9 @@ use std::fmt::Write;
 
 /// Requests of a batch: as many as there are connections.
 pub(crate) const BATCH: usize = 64;
+
+/// Batches of different accounts: a device signs in 120 times a minute at most.
+const GROUPS: usize = 6;
 
 /// A part with its microseconds per assertion.
 pub(crate) type Part = (&'static str, f64);
@@ -40,29 +42,28 @@ pub(crate) struct Given<'a> {
 pub(crate) fn measure(
     settings: &Settings,
     local: &mut Local,
-    members: &[Member],
+    members: &mut [Member],
     given: &Given<'_>,
 ) -> Fallible<Profile> {
-    let peer = local.peer()?;
-    let mut channel = Channel::open(local, &peer)?;
-    let groups: Vec<_> = members.chunks_exact(BATCH).take(6).collect();
+    let most = members.len().min(GROUPS * BATCH) / BATCH * BATCH;
+    let members = members.get_mut(..most).ok_or("too few accounts for a profile")?;
+    open_sessions(local, members)?;
+    let groups = most / BATCH;
     let batches = if settings.quick { 60 } else { 480 };
-    for (turn, group) in groups.iter().enumerate() {
-        let frames = frames(&mut channel, group, turn)?;
-        local.requests(frames)?;
-    }
-    local.steps = Steps::default();
-    local.door_bytes = (0, 0);
-    for batch in 0..batches {
-        let group = groups.get(batch % groups.len().max(1)).ok_or("too few accounts for a profile")?;
-        let frames = frames(&mut channel, group, batch)?;
+    for batch in 0..groups + batches {
+        // The first round fills caches.
+        if batch == groups {
+            local.steps = Steps::default();
+            local.door_bytes = (0, 0);
+        }
+        let group = members.chunks_exact_mut(BATCH).nth(batch % groups.max(1)).ok_or("too few accounts")?;
+        let frames = frames(group, batch)?;
         local.requests(frames)?;
     }
     let count = (batches * BATCH) as f64;
     let (steps, door) = (local.steps, local.door_bytes);
-    let views: Vec<_> =
-        groups.first().copied().unwrap_or_default().iter().map(|member| local.view(member)).collect();
-    let views = views.into_iter().collect::<Fallible<Vec<_>>>()?;
+    let views = members.iter().rev().take(BATCH).map(|member| local.view(member));
+    let views = views.collect::<Fallible<Vec<_>>>()?;
     let view = views.first().ok_or("no account")?;
     let engine = steps.engine as f64 / count / 1000.0;
     let parts = parts::of_engine(settings, view, &views, given.ceilings, engine)?;

@@ -141,7 +141,7 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
         let http = http_ns(settings, stub, |http| http.echo(&[7; profile::FRAME_LEN]).map(|_| ()))?;
         let given =
             Given { ceilings, http_ns: http, assertion: found.assertion.as_ref().map(Assertion::cpu_us) };
-        let (engine, profile) = within(settings, &store, &members, growth.as_ref(), &given)?;
+        let (engine, profile) = within(settings, &store, &mut members, growth.as_mut(), &given)?;
         (found.engine, found.profile) = (engine, Some(profile));
     }
     if wanted.any(&["B4"]) {
@@ -202,8 +202,8 @@ fn with_service(
 fn within(
     settings: &Settings,
     store: &Path,
-    members: &[Member],
-    growth: Option<&Growth>,
+    members: &mut [Member],
+    growth: Option<&mut Growth>,
     given: &Given<'_>,
 ) -> Fallible<(Option<Engine>, Profile)> {
     host::pin(settings.cores.server)?;

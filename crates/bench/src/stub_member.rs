@@ -1,6 +1,6 @@
 //! What stands for a member at the stub, which keeps no accounts: fields of the right size.
 
-use crate::member::{Member, Newcomer, identity};
+use crate::member::{Member, Newcomer};
 use keyferry_crypto::random;
 use keyferry_enclave::HardwareRandom;
 use keyferry_wire::cbor::Bytes;
@@ -11,16 +11,10 @@ pub(crate) const CREDENTIAL: CredentialId = CredentialId([7; 16]);
 /// A security domain secret as the engine wraps it.
 const WRAPPED_LEN: usize = 32 + keyferry_crypto::seal::OVERHEAD;
 
-pub(crate) fn make(number: usize) -> Member {
+pub(crate) fn make() -> Member {
     let mut random = HardwareRandom::default();
-    let newcomer = Newcomer::generate();
-    Member {
-        identity: identity(number),
-        account: AccountId(random::bytes(&mut random)),
-        device: newcomer.device(),
-        signer: newcomer.signer,
-        wrapped: Bytes(random::bytes::<WRAPPED_LEN>(&mut random).to_vec()),
-        passkeys: Vec::new(),
-        seen: Some(Head { size: 100_000, root: random::bytes(&mut random) }),
-    }
+    let account = AccountId(random::bytes(&mut random));
+    let wrapped = Bytes(random::bytes::<WRAPPED_LEN>(&mut random).to_vec());
+    let seen = Head { size: 100_000, root: random::bytes(&mut random) };
+    Member::invented(Newcomer::generate(), account, wrapped, seen)
 }
