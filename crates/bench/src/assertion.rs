@@ -51,36 +51,45 @@ impl Pair {
 
 /// Signs in on a random account with a random passkey.
 pub(crate) fn sign_in(worker: &mut Worker) -> Fallible<()> {
+    sign_in_over(worker, Session::Open)
+}
+
+/// Which session a request takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Session {
+    /// The device's, which is open.
+    Open,
+    /// One of its own.
+    New,
+}
+
+fn sign_in_over(worker: &mut Worker, session: Session) -> Fallible<()> {
     let account = worker.below(worker.members.len());
     let choice = worker.below(1 << 20);
     worker.turn += 1;
     let check = worker.turn.is_multiple_of(CHECK_EVERY);
     let (mut wire, members) = worker.parts();
     let member = members.get_mut(account).ok_or("a connection without accounts")?;
+    if session == Session::New {
+        member.leave();
+    }
     let passkey = choice % member.passkeys.len().max(1);
     member.sign_in(&mut wire, passkey, check)
 }
 
 /// The same request to the stub.
-fn stub_sign_in(worker: &mut Worker) -> Fallible<()> {
+fn stub_sign_in(worker: &mut Worker, session: Session) -> Fallible<()> {
     let account = worker.below(worker.members.len());
     let (mut wire, members) = worker.parts();
     let member = members.get_mut(account).ok_or("no stub member")?;
+    if session == Session::New {
+        member.leave();
+    }
     let (command, _) = assert_command(stub_member::CREDENTIAL);
     let reply = member.exchange(&mut wire, vec![command], vec![stub_member::CREDENTIAL])?;
     match reply.answers.as_slice() {
         [Answer::Asserted(_)] => Ok(()),
         _ => Err("the stub did not sign".into()),
-    }
-}
-
-/// With a session of its own for each request.
-fn anew(
-    operation: impl Fn(&mut Worker) -> Fallible<()> + Sync,
-) -> impl Fn(&mut Worker) -> Fallible<()> + Sync {
-    move |worker| {
-        worker.members.iter_mut().for_each(Member::leave);
-        operation(worker)
     }
 }
 
@@ -107,31 +116,26 @@ pub(crate) fn measure(
     let members = crate::populate::use_daily(service, ours.collect())?;
     ours.deal(members);
     ours.run(service, settings.round / 2, Pace::Closed, sign_in)?;
-    theirs.run(stub, settings.round / 2, Pace::Closed, stub_sign_in)?;
+    theirs.run(stub, settings.round / 2, Pace::Closed, |worker| stub_sign_in(worker, Session::Open))?;
     eprintln!("    rounds against the stub");
-    let mut pair = |total, ours_does: &Operation, stub_does: &Operation| {
+    let mut pair = |total, session| {
         Ok::<_, crate::Fault>(Pair {
-            ours: ours.run(service, total, Pace::Closed, ours_does)?,
-            stub: theirs.run(stub, total, Pace::Closed, stub_does)?,
+            ours: ours.run(service, total, Pace::Closed, |worker| sign_in_over(worker, session))?,
+            stub: theirs.run(stub, total, Pace::Closed, |worker| stub_sign_in(worker, session))?,
         })
     };
-    let rounds = (0..settings.rounds).map(|_| pair(settings.round, &sign_in, &stub_sign_in));
+    let rounds = (0..settings.rounds).map(|_| pair(settings.round, Session::Open));
     let rounds = rounds.collect::<Fallible<Vec<_>>>()?;
-    let (ours_anew, stub_anew) = (anew(sign_in), anew(stub_sign_in));
     // Few enough that the enclave drops no session of the other rounds.
     let few = settings.round / 10;
-    let with_session = (0..settings.rounds).map(|_| pair(few, &ours_anew, &stub_anew));
+    let with_session = (0..settings.rounds).map(|_| pair(few, Session::New));
     let with_session = with_session.collect::<Fallible<Vec<_>>>()?;
-    ours.open_sessions()?;
     let capacity = Spread::of(&rounds.iter().map(|pair| pair.ours.per_second()).collect::<Vec<_>>()).median;
     let half_rate = capacity / 2.0;
     eprintln!("    open loop at {half_rate:.0} a second");
     let half = ours.run(service, settings.round, Pace::Open((1e9 / half_rate) as u64), sign_in)?;
     Ok((Assertion { rounds, with_session, fresh, half, half_rate }, ours.collect()))
 }
-
-/// What a connection does again and again.
-type Operation = dyn Fn(&mut Worker) -> Fallible<()> + Sync;
 
 impl Assertion {
     /// Microseconds of CPU per assertion, gateway and enclave together.

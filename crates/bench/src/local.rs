@@ -25,7 +25,7 @@ use keyferry_wire::{ShardId, Wire};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// CPU time of each step of the turns so far, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +53,8 @@ pub(crate) struct Local {
     committed: Vec<BatchRef>,
     tickets: u64,
     pub(crate) steps: Steps,
+    /// Wall time of each commit, and of each move of the write-ahead log, in nanoseconds.
+    pub(crate) walls: (Vec<u64>, Vec<u64>),
     /// Bytes of the frames to and from the enclave.
     pub(crate) door_bytes: (usize, usize),
 }
@@ -99,6 +101,7 @@ impl Local {
             committed,
             tickets: 0,
             steps: Steps::default(),
+            walls: (Vec::new(), Vec::new()),
             door_bytes: (0, 0),
         })
     }
@@ -194,15 +197,19 @@ impl Local {
         };
         if !turned.batches.is_empty() {
             clock.lap(&mut 0);
+            let start = Instant::now();
             self.store.commit(None, &turned.batches)?;
+            self.walls.0.push(u64::try_from(start.elapsed().as_nanos())?);
             clock.lap(&mut self.steps.commit);
             self.reader.refresh()?;
             clock.lap(&mut self.steps.refresh);
             turned.batches.iter().for_each(|batch| self.desk.apply(batch));
             clock.lap(&mut self.steps.apply);
             self.committed = references(&turned.batches);
+            let start = Instant::now();
             if self.store.checkpoint_if_due()? == Checkpointed::Done {
                 self.reader.refresh()?;
+                self.walls.1.push(u64::try_from(start.elapsed().as_nanos())?);
             }
             clock.lap(&mut self.steps.checkpoint);
         }

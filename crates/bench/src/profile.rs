@@ -4,7 +4,7 @@
 use crate::ceiling::Ceilings;
 use crate::engine::{frames, open_sessions};
 use crate::local::{Local, Steps};
-use crate::measure::rounded;
+use crate::measure::{percentile, rounded};
 use crate::member::Member;
 use crate::settings::Settings;
 use crate::{Fallible, parts};
@@ -24,6 +24,7 @@ pub(crate) struct Profile {
     steps: Vec<Part>,
     engine: Vec<Part>,
     sizes: Value,
+    walls: Value,
 }
 
 /// Bytes of a request's frame and of a reply's, roughly: what an HTTP echo of the same size carries.
@@ -55,6 +56,7 @@ pub(crate) fn measure(
         if batch == groups {
             local.steps = Steps::default();
             local.door_bytes = (0, 0);
+            local.walls = (Vec::new(), Vec::new());
         }
         let group = members.chunks_exact_mut(BATCH).nth(batch % groups.max(1)).ok_or("too few accounts")?;
         let frames = frames(group, batch)?;
@@ -76,7 +78,14 @@ pub(crate) fn measure(
         "from_enclave_per_assertion": rounded(door.1 as f64 / count),
         "batch": BATCH,
     });
-    Ok(Profile { steps: step_parts(&steps, count, given), engine: parts, sizes })
+    let walls = json!({ "commit": wall(&mut local.walls.0), "wal_moved": wall(&mut local.walls.1) });
+    Ok(Profile { steps: step_parts(&steps, count, given), engine: parts, sizes, walls })
+}
+
+fn wall(times: &mut [u64]) -> Value {
+    times.sort_unstable();
+    let ms = |part| rounded(percentile(times, part) as f64 / 1e6);
+    json!({ "count": times.len(), "p50": ms(0.5), "p99": ms(0.99) })
 }
 
 fn step_parts(steps: &Steps, count: f64, given: &Given<'_>) -> Vec<Part> {
@@ -108,7 +117,7 @@ impl Profile {
         let list = |parts: &[Part]| -> Vec<Value> {
             parts.iter().map(|(name, us)| json!({ "part": name, "us": rounded(*us) })).collect()
         };
-        json!({ "steps": list(&self.steps), "engine": list(&self.engine), "sizes": self.sizes })
+        json!({ "steps": list(&self.steps), "engine": list(&self.engine), "sizes": self.sizes, "wall_ms": self.walls })
     }
 
     pub(crate) fn text(&self) -> String {
@@ -123,6 +132,11 @@ impl Profile {
         list("all steps, each but HTTP within one thread", &self.steps);
         list("of which in the engine, measured part by part", &self.engine);
         let _ = writeln!(out, "  sizes in bytes: {}", self.sizes);
+        let _ = writeln!(
+            out,
+            "  wall time of a batch's commit, and of moving the WAL every 64 of them, ms: {}",
+            self.walls
+        );
         out
     }
 }

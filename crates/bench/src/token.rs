@@ -1,10 +1,9 @@
 //! A key broker with a root key that everybody knows: every process of a bench run makes it anew. A stand-in for the
 //! software token, which is itself one for an HSM.
 
-use keyferry_client::evidence::{Trust, appraise};
-use keyferry_crypto::random;
-use keyferry_crypto::release;
+use keyferry_client::evidence::appraise_for_release;
 use keyferry_crypto::tree::RootKey;
+use keyferry_crypto::{random, release};
 use keyferry_enclave::HardwareRandom;
 use keyferry_server::KeyBroker;
 use keyferry_wire::door::Release;
@@ -23,10 +22,11 @@ impl KeyBroker for BenchToken {
     }
 
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Result<Release, String> {
-        let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
-        let verified = appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
-        let (root, custody) = (RootKey::from_bytes(ROOT_KEY), self.custody_level());
-        release::seal(&root, ROOT, custody, challenge, verified.hpke_key(), &mut self.0)
+        let verified =
+            appraise_for_release(evidence, challenge, &[SIM]).map_err(|reason| reason.to_string())?;
+        let key = RootKey::from_bytes(ROOT_KEY);
+        let custody = self.custody_level();
+        release::seal(&key, ROOT, custody, challenge, verified.hpke_key(), &mut self.0)
             .map_err(|error| error.to_string())
     }
 

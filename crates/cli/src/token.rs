@@ -3,14 +3,14 @@
 //! one challenge. Whoever reads the file has the root key, and a production policy refuses it.
 
 use crate::platform;
-use keyferry_client::evidence::{self, Trust};
+use keyferry_client::evidence::appraise_for_release;
 use keyferry_crypto::random;
 use keyferry_crypto::release;
 use keyferry_crypto::tree::RootKey;
 use keyferry_enclave::HardwareRandom;
 use keyferry_server::KeyBroker;
 use keyferry_wire::door::Release;
-use keyferry_wire::evidence::{Evidence, KEY_BROKER, SIM};
+use keyferry_wire::evidence::{Evidence, SIM};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -71,12 +71,8 @@ impl KeyBroker for SoftwareToken {
     }
 
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Result<Release, String> {
-        let trust =
-            Trust { stand_ins: vec![SIM.to_owned()], aud: Some(KEY_BROKER.to_owned()), ..Trust::default() };
-        let verified = evidence::appraise(evidence, &trust, 0).map_err(|reason| reason.to_string())?;
-        if verified.nonce() != challenge {
-            return Err("the enclave's evidence is not over this challenge".to_owned());
-        }
+        let verified =
+            appraise_for_release(evidence, challenge, &[SIM]).map_err(|reason| reason.to_string())?;
         let custody = self.custody_level();
         release::seal(&self.key, ROOT, custody, challenge, verified.hpke_key(), &mut self.random)
             .map_err(|_| "the enclave's key cannot be sealed to".to_owned())

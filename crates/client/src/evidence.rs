@@ -184,6 +184,8 @@ pub enum Reason {
     RuntimeData(&'static str),
     #[error("the evidence is of the deployment \"{found}\", but this home belongs to \"{pinned}\"")]
     Audience { pinned: String, found: String },
+    #[error("the evidence is not over this challenge")]
+    Challenge,
     #[error("the enclave's measurement is not in this home's trust file")]
     Measurement,
     #[error(
@@ -225,6 +227,19 @@ pub fn appraise(evidence: &Evidence, trust: &Trust, now_ms: u64) -> Result<Verif
         appraised_ms: now_ms,
         statement,
     })
+}
+
+/// Judges evidence as a key broker: it must be over the broker's own challenge, and made for brokers. `stand_ins` are
+/// those that the broker was told to trust by name.
+pub fn appraise_for_release(
+    evidence: &Evidence,
+    challenge: &[u8; 32],
+    stand_ins: &[&str],
+) -> Result<VerifiedEvidence, Reason> {
+    let stand_ins = stand_ins.iter().map(|name| (*name).to_owned()).collect();
+    let trust = Trust { stand_ins, aud: Some(KEY_BROKER.to_owned()), ..Trust::default() };
+    let verified = appraise(evidence, &trust, 0)?;
+    if verified.nonce() == challenge { Ok(verified) } else { Err(Reason::Challenge) }
 }
 
 /// The stand-in is bound to its keys like real evidence, but signed by nobody.

@@ -3,7 +3,7 @@
 use super::{Crash, Enclave, Gateway, NAME, ROOT, SimPlatform, Who, exchange, references};
 use crate::dice::Dice;
 use crate::oracle::{Checked, Oracle, breach, ensure, law};
-use keyferry_client::evidence::{Trust, appraise};
+use keyferry_client::evidence::appraise_for_release;
 use keyferry_crypto::random;
 use keyferry_crypto::release;
 use keyferry_crypto::tree::RootKey;
@@ -87,8 +87,7 @@ impl Gateway {
     }
 
     fn release(&mut self, challenge: &[u8; 32], evidence: &Evidence) -> Checked<Release> {
-        let trust = Trust { stand_ins: vec![SIM.to_owned()], ..Trust::default() };
-        let Ok(appraised) = appraise(evidence, &trust, 0) else {
+        let Ok(appraised) = appraise_for_release(evidence, challenge, &[SIM]) else {
             return breach(law::CALM, "the broker refuses the enclave's evidence");
         };
         let root = RootKey::from_bytes(self.root);
