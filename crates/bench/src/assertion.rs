@@ -5,6 +5,7 @@ use crate::ceiling::Ceilings;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
 use crate::member::{Member, assert_command};
+use crate::populate::Made;
 use crate::report::{Goal, Row};
 use crate::role::Service;
 use crate::settings::Settings;
@@ -101,20 +102,21 @@ fn stub_fleet(settings: &Settings, stub: &Service) -> Fallible<Fleet> {
     Ok(fleet)
 }
 
-/// Measures on a service whose accounts were just made; gives them back.
+/// Measures on a service with these accounts; gives those in daily use back.
 pub(crate) fn measure(
     settings: &Settings,
     service: &Service,
     stub: &Service,
-    members: Vec<Member>,
+    made: Made,
 ) -> Fallible<(Assertion, Vec<Member>)> {
     let mut ours = Fleet::connect(service, settings.connections)?;
     let mut theirs = stub_fleet(settings, stub)?;
-    ours.deal(members);
+    ours.deal(made.fresh);
     ours.open_sessions()?;
-    let fresh = ours.run(service, settings.round, Pace::Closed, sign_in)?;
-    let members = crate::populate::use_daily(service, ours.collect())?;
-    ours.deal(members);
+    let fresh = ours.run(service, 4 * settings.fresh, Pace::Closed, sign_in)?;
+    ours.collect();
+    ours.deal(made.members);
+    ours.open_sessions()?;
     ours.run(service, settings.round / 2, Pace::Closed, sign_in)?;
     theirs.run(stub, settings.round / 2, Pace::Closed, |worker| stub_sign_in(worker, Session::Open))?;
     eprintln!("    rounds against the stub");

@@ -8,26 +8,28 @@ use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One connection to a gateway.
 pub(crate) struct Http {
+    address: SocketAddr,
+    address: SocketAddr,
     stream: TcpStream,
+    used: Instant,
     out: Vec<u8>,
     input: Vec<u8>,
 }
 
 /// Longer than the gateway's own patience.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Less than the 15 s after which a gateway closes an idle connection.
+const IDLE_SAFE: Duration = Duration::from_secs(10);
 /// Far above what a reply has.
 const ANSWER_MAX: usize = 1 << 20;
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Fallible<Http> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
-        Ok(Http { stream, out: Vec::new(), input: Vec::new() })
+        Ok(Http { address, stream: stream(address)?, out: Vec::new(), input: Vec::new() })
     }
 
     /// The body of a 200.
@@ -48,12 +50,18 @@ impl Http {
         self.ask(&head, body)
     }
 
+    /// A gateway closes connections that were idle for long: such a one is made anew before it is used.
     fn ask(&mut self, head: &str, body: &[u8]) -> Fallible<Vec<u8>> {
         self.out.clear();
         self.out.extend_from_slice(head.as_bytes());
         self.out.extend_from_slice(body);
+        if self.used.elapsed() > IDLE_SAFE {
+            *self = Http { out: std::mem::take(&mut self.out), ..Http::connect(self.address)? };
+        }
         self.stream.write_all(&self.out)?;
-        self.answer(head)
+        let answer = self.answer(head);
+        self.used = Instant::now();
+        answer
     }
 
     fn answer(&mut self, asked: &str) -> Fallible<Vec<u8>> {
@@ -65,14 +73,7 @@ impl Http {
                     self.more(&mut piece)?;
                     continue;
                 };
-                if status == 409 && body.starts_with(br#"{"error":"session""#) {
-                    return Err(Box::new(SessionGone));
-                }
-                if status != 200 {
-                    let asked = asked.lines().next().unwrap_or_default();
-                    return Err(format!("{asked}: {status} {}", String::from_utf8_lossy(body)).into());
-                }
-                return Ok(body.to_vec());
+                return judged(asked, status, body);
             }
             self.more(&mut piece)?;
         }
@@ -86,6 +87,25 @@ impl Http {
         self.input.extend(piece.get(..count).unwrap_or_default());
         Ok(())
     }
+}
+
+fn stream(address: SocketAddr) -> Fallible<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    Ok(stream)
+}
+
+/// The body of a 200; anything else is an error here.
+fn judged(asked: &str, status: u16, body: &[u8]) -> Fallible<Vec<u8>> {
+    if status == 409 && body.starts_with(br#"{"error":"session""#) {
+        return Err(Box::new(SessionGone));
+    }
+    if status != 200 {
+        let asked = asked.lines().next().unwrap_or_default();
+        return Err(format!("{asked}: {status} {}", String::from_utf8_lossy(body)).into());
+    }
+    Ok(body.to_vec())
 }
 
 /// Status, start and length of the body, once the head is complete.

@@ -46,7 +46,7 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     let plan = settings.gateway(store, None, CommitMode::Group);
     settings.cores.use_both()?;
     let growing = Service::gateway(plan)?;
-    let missing = settings.accounts..settings.many_accounts;
+    let missing = settings.accounts + settings.fresh..settings.many_accounts;
     members.extend(populate::accounts(&growing, missing, settings.passkeys)?);
     growing.stop()?;
     crate::host::pin(settings.cores.load)?;

@@ -4,6 +4,7 @@ use crate::Fallible;
 use crate::load::{Fleet, Pace};
 use crate::member::Member;
 use crate::role::Service;
+use crate::settings::Settings;
 use keyferry_wire::limits::OPS_KEPT;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,21 @@ const CONNECTIONS: usize = 128;
 
 /// A connection that is quicker than others goes round its accounts more often; the slowest make this up.
 const SPARE: usize = 2;
+
+/// Accounts for the measurements.
+pub(crate) struct Made {
+    /// In daily use.
+    pub(crate) members: Vec<Member>,
+    /// Not yet.
+    pub(crate) fresh: Vec<Member>,
+}
+
+/// Makes all accounts of a run but those of B8.
+pub(crate) fn make(settings: &Settings, service: &Service) -> Fallible<Made> {
+    let mut members = accounts(service, 0..settings.accounts + settings.fresh, settings.passkeys)?;
+    let fresh = members.split_off(settings.accounts);
+    Ok(Made { members: use_daily(service, members)?, fresh })
+}
 
 /// Creates the accounts with these numbers, each with a device and some passkeys.
 pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize) -> Fallible<Vec<Member>> {
@@ -36,7 +52,7 @@ pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize
 
 /// Signs in often enough with each device that its row is that of a device in daily use: the outcomes of its latest
 /// operations are all of assertions, and no longer of the passkeys that it made.
-pub(crate) fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
+fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
     let count = members.len();
     fleet.deal(members);

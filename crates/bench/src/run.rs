@@ -12,11 +12,12 @@ use crate::measure::{Spread, rounded};
 use crate::member::Member;
 use crate::memory::{self, Memory};
 use crate::pin::{self, Attempts};
+use crate::populate::{self, Made};
 use crate::profile::{self, Given, Profile};
 use crate::report::{Row, table};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
-use crate::{Fallible, host, populate};
+use crate::{Fallible, host};
 use keyferry_server::CommitMode;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -130,12 +131,12 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
     let store = settings.folder.join("data");
     std::fs::create_dir_all(&store)?;
     eprintln!("{} accounts with {} passkeys", settings.accounts, settings.passkeys);
-    let mut members = made(settings, &store)?;
-    let over_http = ["B1", "B1s", "B2", "B3", "B14", "B1a"];
-    let mut growth = None;
-    if wanted.any(&over_http) {
-        growth = with_service(settings, wanted, stub, &store, &mut members, &mut found)?;
-    }
+    let made = made(settings, &store)?;
+    let (mut members, mut growth) = if wanted.any(&["B1", "B1s", "B2", "B3", "B14", "B1a"]) {
+        with_service(settings, wanted, stub, &store, made, &mut found)?
+    } else {
+        (made.members, None)
+    };
     if wanted.any(&["B1a", "profile"]) {
         eprintln!("engine and steps of a turn within this thread");
         let http = http_ns(settings, stub, |http| http.echo(&[7; profile::FRAME_LEN]).map(|_| ()))?;
@@ -158,13 +159,13 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
 }
 
 /// Makes the accounts with both cores.
-fn made(settings: &Settings, store: &Path) -> Fallible<Vec<Member>> {
+fn made(settings: &Settings, store: &Path) -> Fallible<Made> {
     settings.cores.use_both()?;
     let service = Service::gateway(plan(settings, store, None))?;
-    let members = populate::accounts(&service, 0..settings.accounts, settings.passkeys)?;
+    let made = populate::make(settings, &service)?;
     service.stop()?;
     host::pin(settings.cores.load)?;
-    Ok(members)
+    Ok(made)
 }
 
 fn plan<'a>(settings: &Settings, folder: &'a Path, core: Option<usize>) -> GatewayPlan<'a> {
@@ -177,25 +178,28 @@ fn with_service(
     wanted: &Wanted,
     stub: &Service,
     store: &Path,
-    members: &mut Vec<Member>,
+    made: Made,
     found: &mut Found,
-) -> Fallible<Option<Growth>> {
+) -> Fallible<(Vec<Member>, Option<Growth>)> {
     let service = Service::gateway(plan(settings, store, Some(settings.cores.server)))?;
-    if wanted.any(&["B1", "B1s", "B2", "B3"]) {
+    let mut members = if wanted.any(&["B1", "B1s", "B2", "B3"]) {
         eprintln!("assertions over HTTP");
-        let (assertion, back) = assertion::measure(settings, &service, stub, std::mem::take(members))?;
+        let (assertion, members) = assertion::measure(settings, &service, stub, made)?;
         found.assertion = Some(assertion);
-        *members = back;
-    }
+        members
+    } else {
+        made.members
+    };
     if wanted.any(&["B14"]) {
         eprintln!("PIN attempts");
-        let (attempts, back) = pin::measure(settings, &service, std::mem::take(members))?;
+        let (attempts, back) = pin::measure(settings, &service, members)?;
         found.attempts = Some(attempts);
-        *members = back;
+        members = back;
     }
-    let growth = if wanted.any(&["B1a"]) { Some(engine::grow(settings, &service, members)?) } else { None };
+    let growth =
+        if wanted.any(&["B1a"]) { Some(engine::grow(settings, &service, &mut members)?) } else { None };
     service.stop()?;
-    Ok(growth)
+    Ok((members, growth))
 }
 
 /// What is measured within this thread, on the core on which the services run.

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) connections: usize,
     pub(crate) accounts: usize,
     pub(crate) passkeys: usize,
+    /// Accounts besides, whose devices did nothing but create passkeys.
+    pub(crate) fresh: usize,
     /// Interleaved rounds, and operations in each.
     pub(crate) rounds: usize,
     pub(crate) round: usize,
@@ -41,6 +43,7 @@ impl Settings {
             connections: 64,
             accounts: 10_000,
             passkeys: 10,
+            fresh: 500,
             rounds: 5,
             round: 10_000,
             each_round: 1_500,
@@ -56,6 +59,7 @@ impl Settings {
         Settings {
             quick: true,
             accounts: 500,
+            fresh: 100,
             // A device signs in 120 times a minute at most: 500 accounts bear no longer rounds.
             round: 1_500,
             each_round: 300,
