@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 /// One connection to a gateway.
 pub(crate) struct Http {
     address: SocketAddr,
-    address: SocketAddr,
     stream: TcpStream,
     used: Instant,
     out: Vec<u8>,
@@ -29,7 +28,13 @@ const ANSWER_MAX: usize = 1 << 20;
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Fallible<Http> {
-        Ok(Http { address, stream: stream(address)?, out: Vec::new(), input: Vec::new() })
+        Ok(Http {
+            address,
+            stream: stream(address)?,
+            used: Instant::now(),
+            out: Vec::new(),
+            input: Vec::new(),
+        })
     }
 
     /// The body of a 200.

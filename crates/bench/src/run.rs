@@ -15,7 +15,7 @@ use crate::pin::{self, Attempts};
 use crate::populate::{self, Made};
 use crate::profile::{self, Given, Profile};
 use crate::report::{Row, table};
-use crate::role::{GatewayPlan, Service};
+use crate::role::Service;
 use crate::settings::Settings;
 use crate::{Fallible, host};
 use keyferry_server::CommitMode;
@@ -161,15 +161,11 @@ fn measure(settings: &Settings, wanted: &Wanted, stub: &Service, ceilings: &Ceil
 /// Makes the accounts with both cores.
 fn made(settings: &Settings, store: &Path) -> Fallible<Made> {
     settings.cores.use_both()?;
-    let service = Service::gateway(plan(settings, store, None))?;
+    let service = Service::gateway(settings.gateway(store, None, CommitMode::Group))?;
     let made = populate::make(settings, &service)?;
     service.stop()?;
     host::pin(settings.cores.load)?;
     Ok(made)
-}
-
-fn plan<'a>(settings: &Settings, folder: &'a Path, core: Option<usize>) -> GatewayPlan<'a> {
-    settings.gateway(folder, core, CommitMode::Group)
 }
 
 /// What is measured over HTTP.
@@ -181,7 +177,7 @@ fn with_service(
     made: Made,
     found: &mut Found,
 ) -> Fallible<(Vec<Member>, Option<Growth>)> {
-    let service = Service::gateway(plan(settings, store, Some(settings.cores.server)))?;
+    let service = Service::gateway(settings.gateway(store, Some(settings.cores.server), CommitMode::Group))?;
     let mut members = if wanted.any(&["B1", "B1s", "B2", "B3"]) {
         eprintln!("assertions over HTTP");
         let (assertion, members) = assertion::measure(settings, &service, stub, made)?;

@@ -25,8 +25,9 @@ use keyferry_wire::publish::{MapProof, PasskeyRow};
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId};
 use std::sync::Arc;
 
-/// Bytes of rows that are kept at hand.
-pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of rows that are kept at hand: enough for 10,000 accounts of daily use. An account that is not at hand costs
+/// the gateway about 75 us more, since its vault's rows are read to build the map over them.
+pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Part of the cache for passkey rows: the rest is for accounts, which every request needs.
 const PASSKEY_SHARE: usize = 4;

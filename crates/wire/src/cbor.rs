@@ -101,7 +101,7 @@ pub trait Wire: Sized {
 
     /// The one encoding.
     fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::default();
+        let mut w = Writer { bytes: Vec::with_capacity(CAPACITY) };
         self.encode(&mut w);
         w.bytes
     }
@@ -118,6 +118,9 @@ pub trait Wire: Sized {
         if r.rest.is_empty() { Ok(value) } else { Err(Fault::Trailing.into()) }
     }
 }
+
+/// Most messages and rows are shorter: their bytes are not moved while they are written.
+const CAPACITY: usize = 1024;
 
 /// Appends canonical items to a buffer.
 #[derive(Default)]
