@@ -5,6 +5,7 @@
 
 mod accept;
 mod limits;
+mod openapi;
 mod problem;
 mod read;
 mod routes;

@@ -1,7 +1,7 @@
 //! Errors as a client sees them: a code, a sentence, and nothing about anybody.
 
 use crate::pump::Failure;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keyferry_wire::door::Drop as Reason;
@@ -61,6 +61,27 @@ impl Problem {
     const fn new(status: StatusCode, error: &'static str, message: &'static str) -> Problem {
         Problem { status, error, message }
     }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn error(&self) -> &'static str {
+        self.error
+    }
+
+    pub(super) fn message(&self) -> &'static str {
+        self.message
+    }
+
+    /// Headers that the status asks for (RFC 9110, sections 10.2.3 and 11.6.1).
+    pub(super) fn headers(&self) -> Option<(&'static str, &'static str)> {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(("retry-after", "1")),
+            StatusCode::UNAUTHORIZED => Some(("www-authenticate", "Bearer")),
+            _ => None,
+        }
+    }
 }
 
 impl From<Failure> for Problem {
@@ -107,8 +128,8 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some((name, value)) = self.headers() {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

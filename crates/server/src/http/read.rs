@@ -9,7 +9,7 @@ use crate::store::{Read, SqliteReader};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +46,7 @@ pub(super) async fn health(State(edge): State<Arc<Edge>>) -> Response {
     let mut body = posture(&edge);
     put(&mut body, "status", json!(if serving { "serving" } else { "starting" }));
     let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(body)).into_response()
+    (status, fresh("application/json"), body.to_string()).into_response()
 }
 
 /// The enclave that serves, or why none does.
@@ -55,8 +55,7 @@ fn serving(edge: &Edge) -> Result<Arc<Published>, Problem> {
 }
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
-    ([(CONTENT_TYPE, kind)], edge.shared.metrics.text()).into_response()
+    (fresh("text/plain; version=0.0.4"), edge.shared.metrics.text()).into_response()
 }
 
 pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Response, Problem> {
@@ -71,7 +70,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Response, Pr
     put(&mut body, "name", json!(edge.name));
     put(&mut body, "shards", shards.collect());
     put(&mut body, "instance", json!(URL_SAFE_NO_PAD.encode(published.instance.0)));
-    Ok(axum::Json(body).into_response())
+    Ok((fresh("application/json"), body.to_string()).into_response())
 }
 
 /// What this deployment is and is not, from the facts: evidence, custody, anchor.
@@ -202,9 +201,7 @@ pub(super) async fn ledger(
     } else {
         ("text/plain; charset=utf-8", "no-cache")
     };
-    let headers =
-        [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static(cache))];
-    Ok((headers, bytes).into_response())
+    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, cache)], bytes).into_response())
 }
 
 /// A tile or bundle in its one spelling. Partial ones that were removed are cut from the full one.
@@ -275,9 +272,10 @@ fn access_hash(headers: &HeaderMap) -> Result<Hash, Problem> {
 }
 
 pub(super) fn cbor(bytes: Vec<u8>) -> Response {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/cbor")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (headers, bytes).into_response()
+    (fresh("application/cbor"), bytes).into_response()
+}
+
+/// Headers of an answer that nobody may keep for another.
+fn fresh(kind: &'static str) -> [(HeaderName, &'static str); 2] {
+    [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")]
 }

@@ -1,7 +1,7 @@
 //! The table of routes, each with its limits, and the guard that stands before every handler.
 
 use super::problem::Problem;
-use super::{Edge, read, talk};
+use super::{Edge, openapi, read, talk};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -44,11 +44,13 @@ pub struct Route {
     pub body_max: usize,
     /// Longest time for an answer.
     pub time_max: Duration,
-    handler: Handler,
+    pub(super) handler: Handler,
 }
 
+/// What a route does; [`super::openapi`] documents each.
 #[derive(Clone, Copy, Debug)]
-enum Handler {
+pub(super) enum Handler {
+    Document,
     Health,
     Metrics,
     Status,
@@ -58,7 +60,8 @@ enum Handler {
     RouteOf,
     Sync,
     Audit,
-    Ledger,
+    Checkpoint,
+    Tile,
 }
 
 /// Longest time for an answer.
@@ -73,9 +76,10 @@ const fn takes_frame(template: &'static str, class: Class, handler: Handler) -> 
 }
 
 /// All routes.
-pub static ROUTES: [Route; 11] = [
+pub static ROUTES: [Route; 12] = [
     read_only("/healthz", Class::Status, Handler::Health),
     read_only("/metrics", Class::Status, Handler::Metrics),
+    read_only("/v1/openapi.json", Class::Status, Handler::Document),
     read_only("/v1/status", Class::Status, Handler::Status),
     read_only("/v1/evidence", Class::Read, Handler::Evidence),
     takes_frame("/v1/sessions", Class::Session, Handler::Sessions),
@@ -83,8 +87,8 @@ pub static ROUTES: [Route; 11] = [
     read_only("/v1/route/{account}", Class::Read, Handler::RouteOf),
     read_only("/v1/accounts/{account}/sync", Class::Read, Handler::Sync),
     read_only("/v1/accounts/{account}/audit", Class::Read, Handler::Audit),
-    read_only("/v1/log/{shard}/checkpoint", Class::Ledger, Handler::Ledger),
-    read_only("/v1/log/{shard}/tile/{*path}", Class::Ledger, Handler::Ledger),
+    read_only("/v1/log/{shard}/checkpoint", Class::Ledger, Handler::Checkpoint),
+    read_only("/v1/log/{shard}/tile/{*path}", Class::Ledger, Handler::Tile),
 ];
 
 /// Address of the peer, put into each request by the accept loop.
@@ -104,6 +108,7 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
 
 fn method_router(handler: Handler) -> MethodRouter<Arc<Edge>> {
     match handler {
+        Handler::Document => get(openapi::openapi),
         Handler::Health => get(read::health),
         Handler::Metrics => get(read::metrics),
         Handler::Status => get(read::status),
@@ -113,7 +118,7 @@ fn method_router(handler: Handler) -> MethodRouter<Arc<Edge>> {
         Handler::RouteOf => get(read::route_of),
         Handler::Sync => get(read::sync),
         Handler::Audit => get(read::audit),
-        Handler::Ledger => get(read::ledger),
+        Handler::Checkpoint | Handler::Tile => get(read::ledger),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod accepted;
+mod cddl;
 mod corpus;
 mod document;
 mod examples;
