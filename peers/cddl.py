@@ -24,16 +24,31 @@ zcbor.namedtuple = functools.partial(collections.namedtuple, rename=True)
 # zcbor wants a bound for `*`; no array in a test is longer.
 ELEMENTS_MAX = 1 << 20
 
-with open(sys.argv[1], encoding="utf-8") as file:
-    rules = DataTranslator.from_cddl(file.read(), ELEMENTS_MAX).my_types
 
-for line in sys.stdin:
-    ask = json.loads(line)
-    rule = rules[ask["type"]]  # An unknown rule is a mistake of the test, and ends it.
+def rules_of(path):
+    """The rules of a file by name."""
+    with open(path, encoding="utf-8") as file:
+        return DataTranslator.from_cddl(file.read(), ELEMENTS_MAX).my_types
+
+
+def fault(rule, message):
+    """What the library says against a message, or nothing."""
     try:
         with contextlib.redirect_stdout(None):
-            rule.validate_str(bytes.fromhex(ask["hex"]))
-        answer = {"ok": True, "said": ""}
+            rule.validate_str(message)
+        return ""
     except Exception as error:  # Whatever the library says, the test is told.
-        answer = {"ok": False, "said": f"{type(error).__name__}: {error}"}
-    print(json.dumps(answer), flush=True)
+        return f"{type(error).__name__}: {error}"
+
+
+def main():
+    rules = rules_of(sys.argv[1])
+    for line in sys.stdin:
+        ask = json.loads(line)
+        # An unknown rule is a mistake of the test, and ends it.
+        said = fault(rules[ask["type"]], bytes.fromhex(ask["hex"]))
+        print(json.dumps({"ok": not said, "said": said}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

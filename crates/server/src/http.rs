@@ -13,6 +13,7 @@ mod talk;
 
 pub use accept::{TlsError, TlsFiles, accept, tls};
 pub use limits::RateLimits;
+pub use openapi::document;
 pub use routes::{Class, ROUTES, Route};
 
 use crate::ledger::LedgerFiles;

@@ -1,5 +1,7 @@
 //! The whole gateway over loopback, with an enclave that is a test stand-in.
 
+mod document;
+
 use crate::http::{Class, ROUTES, RateLimits, TlsFiles};
 use crate::serve::{Config, Running, StartError, serve_with};
 use crate::store::OpenError;
@@ -61,7 +63,9 @@ fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)],
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let status = head[9..12].parse().unwrap();
-    Reply { status, head, body: bytes[end + 4..].to_vec() }
+    let reply = Reply { status, head, body: bytes[end + 4..].to_vec() };
+    document::assert_documented(method, path, &reply);
+    reply
 }
 
 struct Gateway {
@@ -171,6 +175,7 @@ fn sessions_requests_and_reads_are_served() {
     let page: AuditPage = gateway.audit(1, "from=2").cbor();
     assert_eq!((page.first, page.entries.len(), page.more), (2, 1, false));
 
+    assert_eq!(gateway.get("/v1/openapi.json").json()["openapi"], "3.1.1");
     let health = gateway.get("/healthz");
     assert_eq!((health.status, health.json()["status"].as_str()), (200, Some("serving")));
     assert_eq!(health.json()["profile"], "try");
@@ -249,7 +254,11 @@ fn malformed_and_unauthorised_requests_are_told_apart_and_nothing_more() {
         (401, unknown.body),
         "an unknown account looks like a wrong token"
     );
-    assert_eq!(send(address, "PUT", "/v1/requests", &[], b"").status, 405);
+    for (method, path, allowed) in [("PUT", "/v1/requests", "POST"), ("DELETE", "/v1/status", "GET,HEAD")] {
+        let refused = send(address, method, path, &[], b"");
+        assert_eq!((refused.status, refused.error().as_str()), (405, "method"));
+        assert!(refused.head.contains(&format!("allow: {allowed}")), "{}", refused.head);
+    }
 }
 
 #[test]

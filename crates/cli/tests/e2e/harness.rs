@@ -3,13 +3,15 @@
 mod device;
 mod peer;
 mod person;
+mod recorder;
 mod service;
 mod store;
 mod world;
 
 pub(crate) use device::{Device, Refusal, Said, keyferry};
-pub(crate) use peer::{RelyingParty, skip, workspace};
+pub(crate) use peer::{Cddl, RelyingParty, python, skip, workspace};
 pub(crate) use person::Person;
+pub(crate) use recorder::{Recorder, head_and_body};
 pub(crate) use service::{Service, children, is_alive, signal};
 pub(crate) use store::{StoredRow, Tables, copy_folder};
 pub(crate) use world::World;

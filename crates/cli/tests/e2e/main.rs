@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod api;
 mod audit;
 mod commands;
 mod crash;

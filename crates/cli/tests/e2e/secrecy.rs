@@ -128,7 +128,7 @@ fn places_in_memory(pid: u32, places: &mut Vec<Place>) {
 }
 
 /// An enclave's program that records what passes between it and the gateway; `None` after a skip was noted.
-fn tap(world: &World) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn tap(world: &World) -> Option<(PathBuf, PathBuf)> {
     let python = workspace().join(".peers/venv/bin/python");
     if !python.exists() {
         return skip("no Python for the wire tap: run `cargo xtask setup`");

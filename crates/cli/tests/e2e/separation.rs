@@ -1,13 +1,13 @@
 //! Whose is whose: neither another account, nor a copied file, nor yesterday's row signs.
 
 use crate::harness::{
-    Device, Person, Tables, World, assert_signed_by, copy_folder, creation, origin, request, request_for,
+    Device, Person, Recorder, Tables, World, assert_signed_by, copy_folder, creation, origin, request,
+    request_for,
 };
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SITE: &str = "https://example.org";
@@ -207,70 +207,6 @@ fn recorded_requests_replayed_are_refused() {
     assert_eq!(laptop.audit(), entries);
     assert_eq!(laptop.tries_left(), left);
     assert_eq!(laptop.passkey_ids().len(), 1);
-}
-
-/// What a client said on one connection.
-type Stream = Arc<Mutex<Vec<u8>>>;
-
-/// A proxy that keeps what clients say.
-struct Recorder {
-    url: String,
-    streams: Arc<Mutex<Vec<Stream>>>,
-}
-
-impl Recorder {
-    fn before(service: &str) -> Recorder {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let streams: Arc<Mutex<Vec<_>>> = Arc::default();
-        let (service, kept) = (service.to_owned(), Arc::clone(&streams));
-        // Ends with the test's process; it holds nothing but its port.
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let said = Stream::default();
-                kept.lock().unwrap().push(Arc::clone(&said));
-                let Ok(upstream) = TcpStream::connect(&service) else { continue };
-                let (back_from, back_to) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
-                std::thread::spawn(move || carry(back_from, back_to, None));
-                std::thread::spawn(move || carry(client, upstream, Some(&said)));
-            }
-        });
-        Recorder { url, streams }
-    }
-
-    /// Every HTTP request, whole.
-    fn requests(&self) -> Vec<Vec<u8>> {
-        let streams = self.streams.lock().unwrap();
-        streams.iter().flat_map(|stream| split(&stream.lock().unwrap())).collect()
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, kept: Option<&Mutex<Vec<u8>>>) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if let Some(kept) = kept {
-            kept.lock().unwrap().extend_from_slice(&buffer[..count]);
-        }
-        if to.write_all(&buffer[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Write);
-}
-
-/// Cuts a connection's bytes into requests; bodies have a length.
-fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut requests = Vec::new();
-    while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        assert!(!head.contains("transfer-encoding"), "this test does not read chunks");
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
-        let (request, rest) = bytes.split_at((end + 4 + length).min(bytes.len()));
-        requests.push(request.to_vec());
-        bytes = rest;
-    }
-    requests
 }
 
 /// Sends a request on a connection of its own; the status of the answer.

@@ -123,6 +123,49 @@ impl Drop for RelyingParty {
     }
 }
 
+/// A CDDL library of others with the rules of our messages, as a process.
+pub(crate) struct Cddl {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Cddl {
+    /// zcbor; `None` after the skip was noted.
+    pub(crate) fn start() -> Option<Cddl> {
+        let mut command = Command::new(python()?);
+        command.arg(workspace().join("peers/cddl.py")).arg(workspace().join("docs/keyferry.cddl"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (ask, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Some(Cddl { child, ask, answers })
+    }
+
+    /// The message follows the rule.
+    #[track_caller]
+    pub(crate) fn accepts(&mut self, rule: &str, message: &[u8]) {
+        let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(self.ask, "{}", json!({"type": rule, "hex": hex})).unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let answer: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{rule}: the library said {line:?}"));
+        assert_eq!(answer["ok"], true, "no {rule}: {} {hex}", answer["said"]);
+    }
+}
+
+impl Drop for Cddl {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A Python with the packages of others; `None` after the skip was noted.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = workspace().join(".peers/venv/bin/python");
+    if python.exists() { Some(python) } else { skip("no Python packages: run `cargo xtask setup`") }
+}
+
 pub(crate) fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
