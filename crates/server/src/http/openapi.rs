@@ -350,9 +350,12 @@ fn status_schema() -> Value {
 }
 
 fn document_schema() -> Value {
+    let some = || json!({ "type": "object" });
     object(&[
         ("openapi", json!({ "const": "3.1.1" })),
-        ("info", json!({ "type": "object" })),
-        ("paths", json!({ "type": "object" })),
+        ("info", some()),
+        ("servers", json!({ "type": "array", "items": some() })),
+        ("paths", some()),
+        ("components", some()),
     ])
 }
