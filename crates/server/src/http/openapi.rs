@@ -51,7 +51,7 @@ fn operation(handler: Handler) -> Operation {
         takes: None,
         bearer: false,
         gives: vec![(StatusCode::OK, gives)],
-        problems: vec![],
+        problems: Vec::new(),
     };
     let account = || path("account", "The account's id.", json!({ "type": "string", "pattern": BYTES_32 }));
     let shard = || {
@@ -115,9 +115,9 @@ fn operation(handler: Handler) -> Operation {
         Handler::Sync => Operation {
             parameters: vec![
                 account(),
-                query("cursor", "Rows changed after this `vault_seq`.", 0, 0),
-                query("limit", "Rows of the page; more than 500 mean 500.", 100, 0),
-                query("seen", "Size of a checkpoint that the reader has seen.", 0, 0),
+                query("cursor", "Rows changed after this `vault_seq`.", 0),
+                query("limit", "Rows of the page; more than 500 mean 500.", 100),
+                query("seen", "Size of a checkpoint that the reader has seen.", 0),
             ],
             bearer: true,
             problems: vec![Problem::UNAUTHORIZED, Problem::INTERNAL],
@@ -126,9 +126,9 @@ fn operation(handler: Handler) -> Operation {
         Handler::Audit => Operation {
             parameters: vec![
                 account(),
-                query("from", "Sequence number of the first entry.", 1, 0),
-                query("limit", "Entries of the page; more than 256 mean 256.", 100, 0),
-                query("seen", "Size of a checkpoint that the reader has seen.", 0, 0),
+                query("from", "Sequence number of the first entry.", 1),
+                query("limit", "Entries of the page; more than 256 mean 256.", 100),
+                query("seen", "Size of a checkpoint that the reader has seen.", 0),
             ],
             bearer: true,
             problems: vec![Problem::UNAUTHORIZED, Problem::INTERNAL],
@@ -284,8 +284,8 @@ fn path(name: &str, what: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": what, "schema": schema })
 }
 
-fn query(name: &str, what: &str, default: u64, minimum: u64) -> Value {
-    let schema = json!({ "type": "integer", "minimum": minimum, "maximum": u64::MAX, "default": default });
+fn query(name: &str, what: &str, default: u64) -> Value {
+    let schema = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX, "default": default });
     json!({ "name": name, "in": "query", "required": false, "description": what, "schema": schema })
 }
 

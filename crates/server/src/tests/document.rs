@@ -34,8 +34,8 @@ pub(super) fn assert_documented(method: &str, path: &str, reply: &Reply) {
 }
 
 fn header(reply: &Reply, name: &str) -> Option<String> {
-    let lines = reply.head.lines().filter_map(|line| line.split_once(": "));
-    lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    let mut lines = reply.head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
 }
 
 /// Whether a path is one of a template, whose last part may stand for several.
