@@ -59,7 +59,7 @@ pub(crate) fn run(up: Up, json: bool) -> Result<(), Failure> {
 pub(crate) fn start(plan: Plan) -> Result<Service, Failure> {
     for folder in ["store", "ledger", "token", "run"] {
         let path = plan.data.join(folder);
-        std::fs::create_dir_all(&path)
+        platform::create_private_folder(&path)
             .map_err(|error| Failure::Fault(format!("cannot make the folder {}: {error}", path.display())))?;
     }
     let known = known_deployment(&plan.data)?;
