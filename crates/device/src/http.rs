@@ -122,9 +122,8 @@ impl Gateway {
         let now_ms = response.headers().get("date").and_then(|date| http_time_ms(date.to_str().ok()?));
         let body = response.into_body().into_with_config().limit(STATUS_MAX).read_to_vec();
         let document = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let document = document.ok_or_else(|| {
-            GatewayError::Fault(format!("{} does not answer as a gateway does", self.base))
-        })?;
+        let document = document
+            .ok_or_else(|| GatewayError::Fault(format!("{} does not answer as a gateway does", self.base)))?;
         Ok(Status { document, now_ms })
     }
 

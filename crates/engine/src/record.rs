@@ -331,7 +331,14 @@ mod tests {
 
     fn sealed_as(key: &RowKey, schema: u16, value: &impl Wire) -> Vec<u8> {
         let aad = [&key.account.0[..], b"part", &schema.to_be_bytes(), &key.root.to_be_bytes()];
-        seal::seal_padded(key.key.expose(), Label::RecordAccount, &aad, &value.to_bytes(), [3; 16], ROW_PADDING)
+        seal::seal_padded(
+            key.key.expose(),
+            Label::RecordAccount,
+            &aad,
+            &value.to_bytes(),
+            [3; 16],
+            ROW_PADDING,
+        )
     }
 
     #[test]

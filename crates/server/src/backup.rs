@@ -94,7 +94,9 @@ pub enum BackupError {
         known: i64,
     },
     /// The store is older than this program.
-    #[error("the store has schema {found}, this program {SCHEMA}: upgrade it first with \"keyferry data upgrade\"")]
+    #[error(
+        "the store has schema {found}, this program {SCHEMA}: upgrade it first with \"keyferry data upgrade\""
+    )]
     Older {
         /// The store's.
         found: i64,

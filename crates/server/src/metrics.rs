@@ -117,7 +117,11 @@ impl Metrics {
             ("keyferry_enclave_restarts_total", "Restarts of the enclave.", &self.enclave_restarts),
             ("keyferry_ledger_failures_total", "Ledger files that were not written.", &self.ledger_failures),
             ("keyferry_tls_reloads_total", "TLS pairs put in place of another.", &self.tls_reloads),
-            ("keyferry_tls_reload_failures_total", "TLS pairs that cannot be served.", &self.tls_reload_failures),
+            (
+                "keyferry_tls_reload_failures_total",
+                "TLS pairs that cannot be served.",
+                &self.tls_reload_failures,
+            ),
         ];
         for (name, help, value) in counters {
             let value = value.load(Ordering::Relaxed);

@@ -5,11 +5,11 @@ use crate::platform;
 use crate::up::enclave_command;
 use keyferry_device::clock::now_ms;
 use keyferry_device::documents::rfc3339;
+use keyferry_server::Desk;
 use keyferry_server::desk::OpenDeskError;
 use keyferry_server::ledger::{DiskFiles, LedgerFiles, LogError};
 use keyferry_server::serve::chain;
 use keyferry_server::store::{Read, SCHEMA, SqliteReader, schema_of};
-use keyferry_server::Desk;
 use keyferry_wire::ShardId;
 use keyferry_wire::ledger::Leaf;
 use std::path::Path;
@@ -78,7 +78,9 @@ fn running(data: &Path) -> Check {
     match platform::lock_holder(&data.join("store/lock")) {
         Ok(Some(process)) => Check::ok(NAME, format!("a service runs on it (process {process})")),
         Ok(None) => Check::ok(NAME, "no service runs on it"),
-        Err(error) => Check::warn(NAME, format!("the system does not say: {error}"), "look for a keyferry process"),
+        Err(error) => {
+            Check::warn(NAME, format!("the system does not say: {error}"), "look for a keyferry process")
+        }
     }
 }
 
@@ -121,7 +123,9 @@ fn token(data: &Path) -> Check {
 fn schema(data: &Path) -> (Check, bool) {
     const NAME: &str = "schema";
     match schema_of(&data.join("store")) {
-        Ok(Some(found)) if found == SCHEMA => (Check::ok(NAME, format!("the store has today's schema {found}")), true),
+        Ok(Some(found)) if found == SCHEMA => {
+            (Check::ok(NAME, format!("the store has today's schema {found}")), true)
+        }
         Ok(Some(found)) if found < SCHEMA => {
             let to_do = "stop the service and give keyferry data upgrade, or let the next start do it";
             (Check::warn(NAME, format!("the store has schema {found}, today's is {SCHEMA}"), to_do), false)

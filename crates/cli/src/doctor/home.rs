@@ -17,8 +17,10 @@ pub(super) fn checks(folder: &Path) -> (Vec<Check>, Option<Home>) {
     }
     let mut checks = vec![private("home-folder", folder, "the home")];
     let files = SECRETS.iter().map(|name| folder.join(name)).filter(|path| path.exists());
-    let open: Vec<_> =
-        files.map(|path| private("home-files", &path, "a file of the home")).filter(|it| it.to_do.is_some()).collect();
+    let open: Vec<_> = files
+        .map(|path| private("home-files", &path, "a file of the home"))
+        .filter(|it| it.to_do.is_some())
+        .collect();
     if open.is_empty() {
         checks.push(Check::ok("home-files", "its files are for their owner alone"));
     }
@@ -55,7 +57,8 @@ fn state(folder: &Path) -> (Check, Option<Home>) {
             (Check::ok(NAME, found), Some(home))
         }
         Err(error) => {
-            let to_do = "use a keyferry that is as new as the one that wrote it, or join again in a new folder";
+            let to_do =
+                "use a keyferry that is as new as the one that wrote it, or join again in a new folder";
             (Check::bad(NAME, error.to_string(), to_do), None)
         }
     }
@@ -80,7 +83,8 @@ fn keys(folder: &Path, home: &Home) -> Check {
 
 fn pinned(home: &Home) -> Check {
     const NAME: &str = "home-trust";
-    let mut beliefs: Vec<_> = home.trust.stand_ins.iter().map(|kind| format!("stand-in evidence {kind}")).collect();
+    let mut beliefs: Vec<_> =
+        home.trust.stand_ins.iter().map(|kind| format!("stand-in evidence {kind}")).collect();
     if !home.trust.is_pinned() {
         beliefs.push("a log key that was believed at first use".to_owned());
     }

@@ -15,7 +15,8 @@ fn core_dumps() -> Check {
     match platform::limit("Max core file size") {
         Ok(Some(0)) => Check::ok(NAME, "a process that crashes leaves no core dump"),
         Ok(limit) => {
-            let size = limit.map_or_else(|| "without limit".to_owned(), |bytes| format!("up to {bytes} bytes"));
+            let size =
+                limit.map_or_else(|| "without limit".to_owned(), |bytes| format!("up to {bytes} bytes"));
             Check::warn(
                 NAME,
                 format!("core dumps are on, {size}: a crash may write secrets to a disk"),

@@ -19,7 +19,9 @@ const CLOCK_WRONG_MS: u64 = 5 * 60_000;
 pub(super) fn checks(server: &str, ca: Option<&Path>, home: Option<&Home>) -> Vec<Check> {
     let gateway = match Gateway::new(server, ca) {
         Ok(gateway) => gateway,
-        Err(error) => return vec![Check::bad(REACH, error.to_string(), "give the service's address and --ca")],
+        Err(error) => {
+            return vec![Check::bad(REACH, error.to_string(), "give the service's address and --ca")];
+        }
     };
     let status = match gateway.status() {
         Ok(status) => status,
@@ -81,7 +83,8 @@ fn stand_ins(document: &Value) -> Check {
 
 fn evidence(gateway: &Gateway, home: &Home) -> Check {
     const NAME: &str = "evidence";
-    let to_do = "say nothing to this service before you know why: compare with another device and ask its operator";
+    let to_do =
+        "say nothing to this service before you know why: compare with another device and ask its operator";
     let appraised = match gateway.evidence() {
         Ok(evidence) => appraise(&evidence, &home.trust, now_ms()).map_err(|reason| reason.to_string()),
         Err(error) => Err(error.to_string()),
@@ -89,7 +92,10 @@ fn evidence(gateway: &Gateway, home: &Home) -> Check {
     match appraised {
         Ok(verified) => {
             let measurement = base64url::encode(verified.measurement());
-            Check::ok(NAME, format!("{} evidence that this home accepts, measurement {measurement}", verified.kind()))
+            Check::ok(
+                NAME,
+                format!("{} evidence that this home accepts, measurement {measurement}", verified.kind()),
+            )
         }
         Err(reason) => Check::bad(NAME, format!("this home refuses the enclave's evidence: {reason}"), to_do),
     }

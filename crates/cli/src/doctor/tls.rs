@@ -37,7 +37,11 @@ pub(super) fn checks(certificates: &Path, key: &Path, server: Option<&str>) -> V
 
 fn expiry(pair: &Pair) -> Check {
     let Some(not_after) = pair.not_after else {
-        return Check::warn(EXPIRY, "the certificate's end cannot be read", "look it up with openssl x509 -enddate");
+        return Check::warn(
+            EXPIRY,
+            "the certificate's end cannot be read",
+            "look it up with openssl x509 -enddate",
+        );
     };
     let end = rfc3339(not_after.saturating_mul(1000));
     let new = "put a new pair in place of the files; a running service takes it within seconds";

@@ -108,7 +108,12 @@ impl Files {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Pair { config: Arc::new(config), not_after: certificate::not_after(&leaf), leaf, mark: self.mark() })
+        Ok(Pair {
+            config: Arc::new(config),
+            not_after: certificate::not_after(&leaf),
+            leaf,
+            mark: self.mark(),
+        })
     }
 }
 
@@ -171,7 +176,10 @@ impl TlsKeeper {
                 self.acceptor.send_replace(TlsAcceptor::from(Arc::clone(&pair.config)));
                 self.metrics.tls_reloads.fetch_add(1, Ordering::Relaxed);
                 self.served(&pair);
-                tracing::info!(not_after = pair.not_after, "new connections get the TLS certificate read now");
+                tracing::info!(
+                    not_after = pair.not_after,
+                    "new connections get the TLS certificate read now"
+                );
             }
             Err(error) => {
                 self.metrics.tls_reload_failures.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +206,11 @@ impl TlsKeeper {
         }
         self.warned = Some(Instant::now());
         let days_left = left / (24 * 3600);
-        tracing::warn!(days_left, not_after, "the TLS certificate ends soon: put a new pair in place of its files");
+        tracing::warn!(
+            days_left,
+            not_after,
+            "the TLS certificate ends soon: put a new pair in place of its files"
+        );
     }
 }
 

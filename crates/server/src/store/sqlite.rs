@@ -33,7 +33,9 @@ pub enum OpenError {
         found: i64,
     },
     /// Written by a version that this program no longer reads.
-    #[error("the store has schema {found}, from which this program cannot upgrade: use the version in between first")]
+    #[error(
+        "the store has schema {found}, from which this program cannot upgrade: use the version in between first"
+    )]
     NoSteps {
         /// What the file says.
         found: i64,
@@ -214,7 +216,9 @@ fn percent_encoded(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => text.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(*byte))
+            }
             other => text.push_str(&format!("%{other:02X}")),
         }
     }

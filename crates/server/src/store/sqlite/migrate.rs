@@ -119,12 +119,15 @@ mod tests {
             .unwrap();
         assert_eq!(number(&connection, "PRAGMA user_version"), 3);
         assert_eq!(number(&connection, "SELECT sum(size) FROM rows"), 90);
-        assert_eq!(said[1..], [
-            "schema 2: rows have a size",
-            "2 of 2 rows",
-            "schema 3: small rows are gone",
-            "the store has schema 3 now"
-        ]);
+        assert_eq!(
+            said[1..],
+            [
+                "schema 2: rows have a size",
+                "2 of 2 rows",
+                "schema 3: small rows are gone",
+                "the store has schema 3 now"
+            ]
+        );
         let kept = Connection::open(kept_file(&file, 1)).unwrap();
         assert_eq!(number(&kept, "PRAGMA user_version"), 1);
         assert_eq!(number(&kept, "SELECT sum(id) FROM rows"), 16);
