@@ -82,7 +82,7 @@ fn back_up_under_load_restores_to_a_service_whose_homes_go_on() {
         assert!(device.audit().starts_with(&before));
     }
     // Who saw more than the back-up has is not fooled: that is a roll-back.
-    let refusal = busy.run(&["sync"]).refusal();
+    let refusal = busy.get(&origin(RP_ID), &request_for(RP_ID, &[id])).refusal();
     assert!(["stale", "evidence"].contains(&refusal.error.as_str()), "{refusal:?}");
 }
 

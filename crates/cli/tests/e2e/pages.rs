@@ -91,12 +91,13 @@ fn manual_pages_are_sound_troff() {
         let requests = text.lines().filter_map(|line| line.strip_prefix('.'));
         for request in requests {
             let name = request.split(' ').next().unwrap();
-            let known = ["TH", "SH", "SS", "TP", "PP", "RS", "RE", "br", "ie", "el"];
+            let known = ["TH", "SH", "SS", "TP", "IP", "PP", "RS", "RE", "br", "ie", "el"];
             assert!(known.contains(&name), "{}: .{request}", path.display());
         }
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{}", path.display());
         if groff {
-            let rendered = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(&path).output().unwrap();
+            let rendered =
+                Command::new("groff").args(["-man", "-Tutf8", "-P-cbou"]).arg(&path).output().unwrap();
             let (out, warnings) =
                 (String::from_utf8_lossy(&rendered.stdout), String::from_utf8_lossy(&rendered.stderr));
             assert!(rendered.status.success() && out.contains("SYNOPSIS"), "{}: {warnings}", path.display());

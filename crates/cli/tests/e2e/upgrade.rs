@@ -56,7 +56,6 @@ fn homes_of_the_first_version_go_on() {
 
     // What is new on one is seen on the others, after another start, too.
     let created = laptop.create(&origin("new.example"), &creation("new.example", "ada")).done();
-    laptop.run(&["device", "rename", "--label", "workbench"]).done();
     service.stop();
     service.start_again();
     for device in [&laptop, &phone, &tablet] {
