@@ -242,7 +242,7 @@ fn whole<T>(folder: &Path, make: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
 
 fn put_in_place(partial: &Path, folder: &Path) -> Result<()> {
     let place = || {
-        sync_tree(partial)?;
+        settle_tree(partial)?;
         if folder.is_dir() {
             fs::remove_dir(folder)?;
         }
@@ -352,8 +352,14 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn sync_tree(folder: &Path) -> io::Result<()> {
-    walk(folder, &mut |path, _| File::open(path)?.sync_all())
+/// Makes everything durable, and for its owner's eyes alone: SQLite and the ledger's files have modes of their own.
+fn settle_tree(folder: &Path) -> io::Result<()> {
+    walk(folder, &mut |path, is_folder| {
+        if !is_folder {
+            platform::make_private(path)?;
+        }
+        File::open(path)?.sync_all()
+    })
 }
 
 fn walk(folder: &Path, each: &mut dyn FnMut(&Path, bool) -> io::Result<()>) -> io::Result<()> {

@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -62,6 +63,8 @@ fn back_up_under_load_restores_to_a_service_whose_homes_go_on() {
     let secret = &key[key.len() - 32..];
     for file in files_below(&copy) {
         let bytes = fs::read(&file).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
         assert!(!bytes.windows(32).any(|window| window == secret), "{}", file.display());
     }
 

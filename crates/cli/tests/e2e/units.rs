@@ -6,7 +6,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd/keyferry.service");
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd");
+
+fn unit(name: &str) -> String {
+    fs::read_to_string(Path::new(UNITS).join(name)).unwrap()
+}
 
 /// The values of a directive, in order; an empty one takes back those before it.
 fn values(unit: &str, section: &str, directive: &str) -> Vec<String> {
@@ -27,7 +31,7 @@ fn values(unit: &str, section: &str, directive: &str) -> Vec<String> {
 
 #[test]
 fn unit_keeps_secrets_in_memory_and_the_service_in_its_folder() {
-    let unit = fs::read_to_string(UNIT).unwrap();
+    let unit = unit("keyferry.service");
     let wanted = [
         ("Type", "notify"),
         ("NotifyAccess", "main"),
@@ -61,18 +65,34 @@ fn unit_keeps_secrets_in_memory_and_the_service_in_its_folder() {
 }
 
 #[test]
-fn systemd_itself_finds_nothing_wrong_with_the_unit_where_it_is_installed() {
+fn back_up_unit_gives_a_command_that_this_program_has() {
+    let unit = unit("keyferry-backup.service");
+    let start = values(&unit, "[Service]", "ExecStart").concat();
+    let backup = "/usr/bin/keyferry backup --data /var/lib/keyferry --to \"/var/backups/keyferry/";
+    assert!(start.contains(backup), "{start}");
+    assert!(crate::harness::keyferry(&["help", "backup"]).out.contains("--to"));
+    for (directive, value) in [("User", "keyferry"), ("LimitCORE", "0"), ("NoNewPrivileges", "yes")] {
+        assert_eq!(values(&unit, "[Service]", directive), [value], "{directive}");
+    }
+}
+
+#[test]
+fn systemd_itself_finds_nothing_wrong_with_the_units_where_it_is_installed() {
     let world = World::new();
-    let unit = fs::read_to_string(UNIT).unwrap().replace("/usr/bin/keyferry", env!("CARGO_BIN_EXE_keyferry"));
-    let file = world.file("keyferry.service", &unit);
-    let analyze = |words: &[&str]| Command::new("systemd-analyze").args(words).arg(&file).output();
-    let Ok(verified) = analyze(&["verify", "--man=no"]) else {
-        // Then the directives themselves must do, which the test before this one reads.
-        assert!(!values(&unit, "[Service]", "ExecStart").is_empty());
+    let names = ["keyferry.service", "keyferry-backup.service", "keyferry-backup.timer"];
+    let files = names.map(|name| {
+        let text = unit(name).replace("/usr/bin/keyferry", env!("CARGO_BIN_EXE_keyferry"));
+        world.file(name, text)
+    });
+    let Ok(verified) = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&files).output()
+    else {
+        // Then the directives themselves must do, which the tests before this one read.
+        assert!(names.iter().all(|name| unit(name).contains("[Unit]")));
         return;
     };
+    // Whatever it says of the machine that it runs on, it says nothing of these units.
     let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && said.trim().is_empty(), "{said}");
+    assert!(verified.status.success() && !said.contains("keyferry"), "{said}");
 }
 
 #[test]

@@ -125,8 +125,10 @@ pub fn load(files: &TlsFiles) -> Result<Pair, TlsError> {
 /// Looks after the files of a service.
 pub struct TlsKeeper {
     files: TlsFiles,
-    /// Content that was judged last.
-    judged: Option<Vec<u8>>,
+    /// Content that is served.
+    serving: Vec<u8>,
+    /// Content that was found wanting last, and told.
+    told: Option<Vec<u8>>,
     not_after: Option<u64>,
     warned: Option<Instant>,
     acceptor: watch::Sender<TlsAcceptor>,
@@ -141,8 +143,15 @@ impl TlsKeeper {
         metrics: Arc<Metrics>,
     ) -> (TlsKeeper, watch::Receiver<TlsAcceptor>) {
         let (acceptor, receiver) = watch::channel(TlsAcceptor::from(Arc::clone(&pair.config)));
-        let judged = Some(pair.mark.clone());
-        let mut keeper = TlsKeeper { files, judged, not_after: None, warned: None, acceptor, metrics };
+        let mut keeper = TlsKeeper {
+            files,
+            serving: Vec::new(),
+            told: None,
+            not_after: None,
+            warned: None,
+            acceptor,
+            metrics,
+        };
         keeper.served(pair);
         (keeper, receiver)
     }
@@ -153,7 +162,7 @@ impl TlsKeeper {
             match asked.recv_timeout(POLL) {
                 Ok(()) => {
                     // Whoever asks is told again what was told before.
-                    self.judged = None;
+                    self.told = None;
                     self.look();
                 }
                 Err(RecvTimeoutError::Timeout) => self.look(),
@@ -167,10 +176,9 @@ impl TlsKeeper {
     fn look(&mut self) {
         let found = Files::read(&self.files);
         let mark = found.as_ref().map(Files::mark).unwrap_or_default();
-        if self.judged.as_ref() == Some(&mark) {
+        if mark == self.serving || self.told.as_ref() == Some(&mark) {
             return;
         }
-        self.judged = Some(mark);
         match found.and_then(|found| found.pair(&self.files)) {
             Ok(pair) => {
                 self.acceptor.send_replace(TlsAcceptor::from(Arc::clone(&pair.config)));
@@ -182,6 +190,7 @@ impl TlsKeeper {
                 );
             }
             Err(error) => {
+                self.told = Some(mark);
                 self.metrics.tls_reload_failures.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
                     %error,
@@ -192,6 +201,8 @@ impl TlsKeeper {
     }
 
     fn served(&mut self, pair: &Pair) {
+        self.serving.clone_from(&pair.mark);
+        self.told = None;
         self.not_after = pair.not_after;
         self.warned = None;
         self.metrics.tls_not_after.store(pair.not_after.unwrap_or(0), Ordering::Relaxed);
@@ -271,7 +282,7 @@ mod tests {
         write_pair(temp.path());
         let (_keeper, _acceptor, metrics) = keeper(temp.path());
         // rcgen's default is the first of January 4096.
-        assert_eq!(metrics.tls_not_after.load(Ordering::Relaxed), 67_090_204_800);
-        assert!(metrics.text().contains("keyferry_tls_not_after_seconds 67090204800\n"));
+        assert_eq!(metrics.tls_not_after.load(Ordering::Relaxed), 67_090_118_400);
+        assert!(metrics.text().contains("keyferry_tls_not_after_seconds 67090118400\n"));
     }
 }
