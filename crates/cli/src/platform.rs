@@ -28,7 +28,7 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// The process that holds a lock on a file, as the kernel lists them: asking for the lock would stand in the way of a
-/// service that starts at this moment.
+/// service that starts at this moment. A lock on a file of the same number on another disk would be taken for it.
 pub(crate) fn lock_holder(file: &Path) -> io::Result<Option<u32>> {
     let inode = match std::fs::metadata(file) {
         Ok(metadata) => format!(":{}", metadata.ino()),

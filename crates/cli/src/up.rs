@@ -9,7 +9,7 @@ use keyferry_server::serve::{RateLimits, TlsFiles};
 use keyferry_server::store::{DATABASE, Read};
 use keyferry_server::{Config, EnclaveCommand, Running, SqliteStore, StartError, serve};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -177,7 +177,7 @@ fn tell_manager(state: &str) {
     }
 }
 
-/// Serves until a signal ends it; SIGHUP has it look at its TLS files.
+/// Serves until a signal ends it. SIGHUP has it look at its TLS files; from a terminal that goes away it means the end.
 fn wait_for_signal(running: &Running) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -185,11 +185,15 @@ fn wait_for_signal(running: &Running) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        let in_terminal = std::io::stdin().is_terminal();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => {
+                    if in_terminal {
+                        return Ok(());
+                    }
                     if !running.reload() {
                         tracing::info!("nothing to reload: there are no TLS files");
                     }

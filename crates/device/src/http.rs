@@ -345,6 +345,14 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_header_is_read_or_left_out() {
+        assert_eq!(http_time_ms("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000));
+        for nonsense in ["", "yesterday", "Sun, 06 Nov 1994 08:49:37", "Wed, 31 Dec 1969 23:59:59 GMT"] {
+            assert_eq!(http_time_ms(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
     fn a_redirect_is_not_followed() {
         let moved = answering("307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/", "");
         assert!(matches!(moved, GatewayError::Fault(text) if text.contains("307")));

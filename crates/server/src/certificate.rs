@@ -104,5 +104,13 @@ mod tests {
         for len in 0..der.len() {
             assert_eq!(not_after(&der[..len]), None, "cut to {len} bytes");
         }
+        // Whatever another byte makes of it, it makes an answer.
+        for at in 0..der.len() {
+            for value in [0, 0x7f, 0x80, 0x84, 0x85, 0xff] {
+                let mut damaged = der.to_vec();
+                damaged[at] = value;
+                let _ = not_after(&damaged);
+            }
+        }
     }
 }

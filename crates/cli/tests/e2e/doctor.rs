@@ -158,3 +158,42 @@ fn doctor_reports_limits_and_needs_no_folder() {
     assert!(text.out.contains("core-dumps") && text.out.contains("checks: 0 bad"), "{text}");
     keyferry(&["doctor", "--tls-cert", "x"]).usage();
 }
+
+/// A server that gives one answer, and the report on it.
+fn report_on(head: &str, body: &str) -> Report {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n{head}\r\n{body}", body.len());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(&stream).lines();
+        while !lines.next().unwrap().unwrap().is_empty() {}
+        // A client that has read enough may have gone away.
+        let _ = (&stream).write_all(answer.as_bytes());
+    });
+    let report = doctor(&["--server", &url]);
+    server.join().unwrap();
+    report
+}
+
+#[test]
+fn doctor_is_not_taken_in_by_a_server_that_lies() {
+    let lie =
+        r#"{"version":"9.9\u001b[31m","name":"\u001b[2Jkeys","profile":"try","stand_ins":["\u0007bell",7]}"#;
+    let report = report_on("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", lie);
+    report.found("clock", "bad");
+    assert!(report.found("server", "warn").contains("9.9[31m"));
+    report.found("profile", "warn");
+    assert!(!report.0.out.contains("\\u001b") && !report.0.out.contains("\\u0007"), "{}", report.0);
+    let report = report_on("date: yesterday\r\n", "{}");
+    report.found("clock", "warn");
+    assert!(report.found("server", "warn").contains("unknown"));
+    for nonsense in ["", "<html>", "{", &format!("[{}]", "0,".repeat(400_000))] {
+        report_on("", nonsense).found("server", "bad");
+    }
+    for other in ["{}", "[]", "null", "7", r#"{"version":{},"stand_ins":"sim"}"#] {
+        report_on("", other).found("server", "warn");
+    }
+}
