@@ -47,9 +47,9 @@ fn back_up_under_load_restores_to_a_service_whose_homes_go_on() {
             }
         });
         crate::harness::until("some load", || (signed.load(Ordering::Relaxed) > 2).then_some(()));
-        let made = back_up(&service.data().to_path_buf(), &copy, &[]).done();
+        let made = back_up(service.data(), &copy, &[]).done();
         assert_eq!((&made["token"], made["shards"].as_u64()), (&false.into(), Some(16)));
-        let loud = back_up(&service.data().to_path_buf(), &with_token, &["--with-token"]);
+        let loud = back_up(service.data(), &with_token, &["--with-token"]);
         assert_eq!(loud.done()["token"], true);
         assert!(loud.err.contains("THE ROOT KEY IS IN THIS BACK-UP"), "{loud}");
         let seen = signed.load(Ordering::Relaxed);
