@@ -46,6 +46,26 @@ pub(crate) enum Command {
     /// Evidence of the enclave.
     #[command(subcommand)]
     Attest(Attest),
+    /// Check this machine, a home, a data folder and a service, and say what to do. Changes nothing.
+    Doctor(Doctor),
+    /// Copy a data folder's store and ledger into a new folder while the service runs.
+    Backup(Backup),
+    /// Put a back-up into an empty data folder.
+    Restore(Restore),
+    /// The files of a data folder.
+    #[command(subcommand)]
+    Data(Data),
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write a page for each command.
+    Man {
+        /// Write keyferry.1 and a page for each command into this folder; it is made if it is missing.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Help for a command.
     Help(Help),
     /// The enclave as a stand-in role of this program: evidence of kind `sim`, for try and development.
@@ -269,6 +289,63 @@ pub(crate) enum Pin {
 pub(crate) enum Attest {
     /// Fetch the enclave's evidence, verify it and show it.
     Show(Home),
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Look at this device's home, and at the service that it belongs to.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Look at this data folder; a service may run on it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Look at this service instead of the home's own.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) ca: Ca,
+    /// Certificate chain in PEM, as a service is given it.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The back-up: a folder that does not exist yet, or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Put the software token into it, too: whoever gets such a back-up has every passkey in it.
+    #[arg(long)]
+    pub(crate) with_token: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// The back-up.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    /// The data folder: one that does not exist yet, or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Data {
+    /// Bring a store of an earlier version to this one's schema, as `up` does at its start.
+    Upgrade {
+        /// The data folder.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Args)]

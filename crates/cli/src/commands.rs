@@ -52,7 +52,16 @@ pub(crate) fn run(command: Command, json: bool) -> Result<(), Failure> {
             let text = table::evidence(&shown);
             document(&shown, &shown.standing, text)?
         }
-        Command::Try(_) | Command::Up(_) | Command::Help(_) | Command::EnclaveStandIn => {
+        Command::Try(_)
+        | Command::Up(_)
+        | Command::Doctor(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Data(_)
+        | Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Help(_)
+        | Command::EnclaveStandIn => {
             return Err(Failure::Usage("this is a role, not a user command".to_owned()));
         }
     };

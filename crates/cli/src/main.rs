@@ -2,16 +2,19 @@
 
 mod args;
 mod commands;
+mod doctor;
 mod help;
 mod input;
 mod output;
+mod pages;
 mod platform;
 mod story;
 mod table;
 mod token;
 mod up;
+mod upkeep;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Data};
 use clap::Parser;
 use output::Failure;
 use std::process::ExitCode;
@@ -36,6 +39,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Try(arguments) => story::run(arguments, json),
         Command::Up(up) => up::run(up, json),
+        Command::Doctor(doctor) => doctor::run(&doctor, json),
+        Command::Backup(backup) => upkeep::backup(&backup, json),
+        Command::Restore(restore) => upkeep::restore(&restore, json),
+        Command::Data(Data::Upgrade { data, check }) => upkeep::upgrade(&data, check, json),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { dir } => pages::man(dir.as_deref()),
         Command::Help(help) => help::run(&help),
         Command::EnclaveStandIn => {
             keyferry_enclave::sim::serve_on_stdin().map_err(|error| Failure::Fault(error.to_string()))

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 pub(crate) enum Failure {
     /// The service or the client said no: exit status 3.
     Refused(Refusal),
+    /// `doctor` found what must be mended: exit status 3, and a refusal whose code no service has.
+    Unfit(String),
     /// Something is broken or out of reach: exit status 1 and a sentence that says what to do.
     Fault(String),
     /// The command was not understood: exit status 2.
@@ -46,6 +48,7 @@ impl Failure {
         let mut err = std::io::stderr().lock();
         let (status, line) = match self {
             Failure::Refused(refusal) => (3, refusal_json(refusal).to_string()),
+            Failure::Unfit(sentence) => (3, json!({"error": "unfit", "message": sentence}).to_string()),
             Failure::Fault(sentence) => (1, format!("keyferry: {sentence}")),
             Failure::Usage(sentence) => (2, format!("keyferry: {sentence}")),
         };

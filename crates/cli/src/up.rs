@@ -3,12 +3,13 @@
 
 use crate::args::Up;
 use crate::output::Failure;
+use crate::platform;
 use crate::token::SoftwareToken;
 use keyferry_server::serve::{RateLimits, TlsFiles};
-use keyferry_server::store::Read;
+use keyferry_server::store::{DATABASE, Read};
 use keyferry_server::{Config, EnclaveCommand, Running, SqliteStore, StartError, serve};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,9 @@ pub(crate) fn run(up: Up, json: bool) -> Result<(), Failure> {
     };
     let service = start(plan)?;
     announce(&service, json)?;
-    wait_for_signal()?;
+    tell_manager("READY=1");
+    wait_for_signal(&service.running)?;
+    tell_manager("STOPPING=1");
     service.running.stop();
     Ok(())
 }
@@ -56,7 +59,7 @@ pub(crate) fn run(up: Up, json: bool) -> Result<(), Failure> {
 pub(crate) fn start(plan: Plan) -> Result<Service, Failure> {
     for folder in ["store", "ledger", "token", "run"] {
         let path = plan.data.join(folder);
-        std::fs::create_dir_all(&path)
+        platform::create_private_folder(&path)
             .map_err(|error| Failure::Fault(format!("cannot make the folder {}: {error}", path.display())))?;
     }
     let known = known_deployment(&plan.data)?;
@@ -94,7 +97,7 @@ fn start_failure(error: &StartError) -> Failure {
 /// Name and shard count of a data folder that was used before.
 fn known_deployment(data: &Path) -> Result<Option<(String, u16)>, Failure> {
     let folder = data.join("store");
-    if !folder.join("keyferry.db").exists() {
+    if !folder.join(DATABASE).exists() {
         return Ok(None);
     }
     let fault = |error: &dyn std::error::Error| Failure::Fault(keyferry_server::serve::chain(error));
@@ -122,7 +125,7 @@ fn settle(plan: &Plan, known: Option<(String, u16)>) -> Result<(String, u16), Fa
 }
 
 /// The enclave's program: the one named, else the one beside this program, else this program in its stand-in role.
-fn enclave_command(named: Option<PathBuf>) -> Result<(EnclaveCommand, Option<String>), Failure> {
+pub(crate) fn enclave_command(named: Option<PathBuf>) -> Result<(EnclaveCommand, Option<String>), Failure> {
     if let Some(program) = named {
         return Ok((EnclaveCommand { program, args: Vec::new() }, None));
     }
@@ -167,17 +170,36 @@ fn ready(service: &Service) -> Value {
     })
 }
 
-fn wait_for_signal() -> Result<(), Failure> {
+/// Tells the service manager, if one waits for it.
+fn tell_manager(state: &str) {
+    if let Err(error) = platform::notify_service_manager(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+/// Serves until a signal ends it. SIGHUP has it look at its TLS files; from a terminal that goes away it means the end.
+fn wait_for_signal(running: &Running) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hangup = signal(SignalKind::hangup())?;
+        let in_terminal = std::io::stdin().is_terminal();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => {
+                    if in_terminal {
+                        return Ok(());
+                    }
+                    if !running.reload() {
+                        tracing::info!("nothing to reload: there are no TLS files");
+                    }
+                }
+            }
         }
-        Ok(())
     })
 }
 

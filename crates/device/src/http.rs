@@ -16,6 +16,7 @@ use ureq::{Agent, Body};
 
 /// The gateway's paths.
 mod path {
+    pub(super) const STATUS: &str = "/v1/status";
     pub(super) const EVIDENCE: &str = "/v1/evidence";
     pub(super) const SESSION: &str = "/v1/sessions";
     pub(super) const REQUEST: &str = "/v1/requests";
@@ -29,6 +30,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer: a page of rows or of entries.
 const BODY_MAX: u64 = 16 * 1024 * 1024;
 const PROBLEM_MAX: u64 = 16 * 1024;
+/// A line for each of 256 shards.
+const STATUS_MAX: u64 = 256 * 1024;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,14 @@ pub struct Reader<'a> {
     pub seen: u64,
 }
 
+/// What a gateway says of itself, to be shown and never believed.
+#[derive(Debug)]
+pub struct Status {
+    pub document: serde_json::Value,
+    /// The time by its clock, which it says in whole seconds.
+    pub now_ms: Option<u64>,
+}
+
 impl Gateway {
     /// `http://` only to this very machine: elsewhere it would show who talks to whom.
     pub fn new(server: &str, ca: Option<&Path>) -> Result<Gateway, FlowError> {
@@ -99,6 +110,21 @@ impl Gateway {
             .build()
             .new_agent();
         Ok(Gateway { agent, base })
+    }
+
+    pub fn status(&self) -> Result<Status, GatewayError> {
+        let request = self.agent.get(format!("{}{}", self.base, path::STATUS));
+        let response = request.call().map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(problem(status, response));
+        }
+        let now_ms = response.headers().get("date").and_then(|date| http_time_ms(date.to_str().ok()?));
+        let body = response.into_body().into_with_config().limit(STATUS_MAX).read_to_vec();
+        let document = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let document = document
+            .ok_or_else(|| GatewayError::Fault(format!("{} does not answer as a gateway does", self.base)))?;
+        Ok(Status { document, now_ms })
     }
 
     pub fn evidence(&self) -> Result<Evidence, GatewayError> {
@@ -184,6 +210,11 @@ impl Reader<'_> {
         let account = base64url::encode(&self.account.0);
         format!("{}/{account}/{what}?{start_name}={start}&seen={}", path::ACCOUNTS, self.seen)
     }
+}
+
+fn http_time_ms(text: &str) -> Option<u64> {
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
 }
 
 /// What a gateway says in place of an answer.
@@ -311,6 +342,14 @@ mod tests {
         assert!(
             matches!(foreign, GatewayError::Fault(text) if text.contains("does not answer as a gateway"))
         );
+    }
+
+    #[test]
+    fn the_time_of_a_header_is_read_or_left_out() {
+        assert_eq!(http_time_ms("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000));
+        for nonsense in ["", "yesterday", "Sun, 06 Nov 1994 08:49:37", "Wed, 31 Dec 1969 23:59:59 GMT"] {
+            assert_eq!(http_time_ms(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Reading order: [`agent`] (what commands call), [`documents`] (what they get), [`keystore`], [`folder`], [`http`].
 
 pub mod agent;
-mod clock;
+pub mod clock;
 pub mod documents;
 pub mod folder;
 pub mod http;

@@ -215,7 +215,26 @@ pub(crate) struct RowKey {
     pub(crate) root: u32,
 }
 
+/// Schema of what is sealed from now on. It is part of the associated data, so no row passes for one of another schema.
 const SCHEMA: u16 = 1;
+/// Schemas that open, today's first. A row of an older one is read as today's record ([`Record::from_schema`]) and is
+/// sealed under today's when it is next written. Nobody can bring back an old row by it: the map names each row's hash.
+const OPENS: &[u16] = &[SCHEMA];
+
+/// What is sealed in a row.
+pub(crate) trait Record: Wire {
+    /// Reads the bytes that a schema of [`OPENS`] had for it.
+    fn from_schema(schema: u16, plain: &[u8]) -> Result<Self, SealError> {
+        match schema {
+            SCHEMA => Self::from_bytes(plain).map_err(|_| SealError),
+            _ => Err(SealError),
+        }
+    }
+}
+
+impl Record for AccountRecord {}
+impl Record for DeviceRecord {}
+
 /// Row sizes are classes: a right and a wrong PIN write rows of one length.
 const ROW_PADDING: usize = 256;
 
@@ -241,16 +260,104 @@ impl RowKey {
         self.open(Label::RecordDevice, &device.0, row)
     }
 
-    fn seal(&self, label: Label, part: &[u8], value: &impl Wire, random: &mut dyn Random) -> Vec<u8> {
+    fn seal(&self, label: Label, part: &[u8], value: &impl Record, random: &mut dyn Random) -> Vec<u8> {
         let plain = Zeroizing::new(value.to_bytes());
         let salt = random::bytes(random);
         let aad = [&self.account.0[..], part, &SCHEMA.to_be_bytes(), &self.root.to_be_bytes()];
         seal::seal_padded(self.key.expose(), label, &aad, &plain, salt, ROW_PADDING)
     }
 
-    fn open<T: Wire>(&self, label: Label, part: &[u8], row: &[u8]) -> Result<T, SealError> {
-        let aad = [&self.account.0[..], part, &SCHEMA.to_be_bytes(), &self.root.to_be_bytes()];
-        let plain = seal::open_padded(self.key.expose(), label, &aad, row)?;
-        T::from_bytes(plain.expose()).map_err(|_| SealError)
+    fn open<T: Record>(&self, label: Label, part: &[u8], row: &[u8]) -> Result<T, SealError> {
+        self.open_among(OPENS, label, part, row)
+    }
+
+    fn open_among<T: Record>(
+        &self,
+        schemas: &[u16],
+        label: Label,
+        part: &[u8],
+        row: &[u8],
+    ) -> Result<T, SealError> {
+        for schema in schemas {
+            let aad = [&self.account.0[..], part, &schema.to_be_bytes(), &self.root.to_be_bytes()];
+            if let Ok(plain) = seal::open_padded(self.key.expose(), label, &aad, row) {
+                return T::from_schema(*schema, plain.expose());
+            }
+        }
+        Err(SealError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_wire::{DecodeError, Reader, Writer};
+
+    struct Ones;
+
+    impl Random for Ones {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.fill(1);
+        }
+    }
+
+    /// A record that has two numbers today; schema 0 had one, and the other was its double.
+    #[derive(Debug, PartialEq)]
+    struct Pair(u64, u64);
+
+    impl Wire for Pair {
+        fn encode(&self, w: &mut Writer) {
+            vec![self.0, self.1].encode(w);
+        }
+        fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+            let numbers = Vec::<u64>::decode(r)?;
+            Ok(Pair(numbers[0], numbers[1]))
+        }
+    }
+
+    impl Record for Pair {
+        fn from_schema(schema: u16, plain: &[u8]) -> Result<Self, SealError> {
+            match schema {
+                SCHEMA => Self::from_bytes(plain).map_err(|_| SealError),
+                0 => u64::from_bytes(plain).map(|one| Pair(one, 2 * one)).map_err(|_| SealError),
+                _ => Err(SealError),
+            }
+        }
+    }
+
+    fn row_key() -> RowKey {
+        RowKey { key: AccountKey::from_slice(&[7; 32]).unwrap(), account: AccountId([1; 32]), root: 1 }
+    }
+
+    fn sealed_as(key: &RowKey, schema: u16, value: &impl Wire) -> Vec<u8> {
+        let aad = [&key.account.0[..], b"part", &schema.to_be_bytes(), &key.root.to_be_bytes()];
+        seal::seal_padded(
+            key.key.expose(),
+            Label::RecordAccount,
+            &aad,
+            &value.to_bytes(),
+            [3; 16],
+            ROW_PADDING,
+        )
+    }
+
+    #[test]
+    fn row_of_an_older_schema_is_read_as_todays_and_sealed_as_todays() {
+        let key = row_key();
+        let old = sealed_as(&key, 0, &21u64);
+        let read: Pair = key.open_among(&[SCHEMA, 0], Label::RecordAccount, b"part", &old).unwrap();
+        assert_eq!(read, Pair(21, 42));
+        let new = key.seal(Label::RecordAccount, b"part", &read, &mut Ones);
+        assert_eq!(key.open::<Pair>(Label::RecordAccount, b"part", &new).unwrap(), read);
+    }
+
+    #[test]
+    fn row_of_a_schema_that_is_not_listed_does_not_open() {
+        let key = row_key();
+        let old = sealed_as(&key, 0, &21u64);
+        assert!(key.open::<Pair>(Label::RecordAccount, b"part", &old).is_err());
+        // Nor does one pass for a schema that it was not sealed under.
+        let newer = sealed_as(&key, SCHEMA + 1, &21u64);
+        assert!(key.open_among::<Pair>(&[SCHEMA, 0], Label::RecordAccount, b"part", &newer).is_err());
     }
 }

@@ -133,7 +133,7 @@ impl Desk {
         Ok(Load {
             now_ms,
             name: name.to_owned(),
-            shards: u16::try_from(self.shards.len()).unwrap_or(u16::MAX),
+            shards: self.shard_count(),
             release,
             service: self.service.clone(),
             tails: tails.filter_map(Result::transpose).collect::<Result<_, _>>()?,
@@ -245,6 +245,11 @@ impl Desk {
     /// The shard of an account; `None` if there is no such account.
     pub fn shard_of(&mut self, store: &dyn Read, account: &AccountId) -> Result<Option<ShardId>, DeskError> {
         Ok(self.accounts.fetch(store, account)?.map(|entry| entry.key.shard))
+    }
+
+    /// Number of shards.
+    pub fn shard_count(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
     }
 
     /// Files that the ledger lacks, shard by shard.

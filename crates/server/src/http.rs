@@ -10,11 +10,13 @@ mod problem;
 mod read;
 mod routes;
 mod talk;
+mod tls;
 
-pub use accept::{TlsError, TlsFiles, accept, tls};
+pub use accept::accept;
 pub use limits::RateLimits;
 pub use openapi::document;
 pub use routes::{Class, ROUTES, Route};
+pub use tls::{EXPIRY_WARNING, Pair, TlsError, TlsFiles, TlsKeeper, load as load_tls};
 
 use crate::ledger::LedgerFiles;
 use crate::pump::{Job, Shared};

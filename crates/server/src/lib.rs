@@ -6,6 +6,8 @@
 //!
 //! Absent here on purpose: every secret. This crate cannot even name one: it depends on `tlog` and `wire` alone.
 
+pub mod backup;
+pub mod certificate;
 pub mod desk;
 pub mod http;
 pub mod ledger;

@@ -31,6 +31,12 @@ pub struct Metrics {
     pub enclave_restarts: AtomicU64,
     /// Publications of ledger files that failed.
     pub ledger_failures: AtomicU64,
+    /// TLS pairs that took the place of another one.
+    pub tls_reloads: AtomicU64,
+    /// TLS pairs that could not.
+    pub tls_reload_failures: AtomicU64,
+    /// When the TLS certificate ends, in seconds since 1970; 0 without one.
+    pub tls_not_after: AtomicU64,
 }
 
 /// Upper bounds in powers of four, from 1: microseconds up to 67 s, or counts.
@@ -110,10 +116,22 @@ impl Metrics {
             ("keyferry_store_refused_total", "Rows that did not verify.", &self.store_refused),
             ("keyferry_enclave_restarts_total", "Restarts of the enclave.", &self.enclave_restarts),
             ("keyferry_ledger_failures_total", "Ledger files that were not written.", &self.ledger_failures),
+            ("keyferry_tls_reloads_total", "TLS pairs put in place of another.", &self.tls_reloads),
+            (
+                "keyferry_tls_reload_failures_total",
+                "TLS pairs that cannot be served.",
+                &self.tls_reload_failures,
+            ),
         ];
         for (name, help, value) in counters {
             let value = value.load(Ordering::Relaxed);
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+        }
+        let not_after = self.tls_not_after.load(Ordering::Relaxed);
+        if not_after != 0 {
+            let name = "keyferry_tls_not_after_seconds";
+            let help = "End of the TLS certificate, since 1970.";
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {not_after}");
         }
         self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
         self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");

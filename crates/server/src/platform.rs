@@ -1,12 +1,14 @@
-//! Unix: an enclave as a child process, with a socket pair as its standard input.
+//! Unix: an enclave as a child process, with a socket pair as its standard input; files for their owner alone.
 
 use crate::link::{Enclave, Launcher, LinkError, StreamEnclave};
 use keyferry_wire::door::{FromEnclave, ToEnclave};
 use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -60,6 +62,21 @@ impl Drop for ProcessEnclave {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Makes a folder that only its owner enters, and the folders above it.
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A new file that only its owner reads.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Takes a file away from all but its owner.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ pub struct Shared {
     published: RwLock<Option<Arc<Published>>>,
     absence: RwLock<Failure>,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Shared {
@@ -97,7 +97,7 @@ impl Shared {
             counter: Mutex::new(Counter { desk, reader }),
             published: RwLock::new(None),
             absence: RwLock::new(Failure::Enclave),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
         }
     }
 

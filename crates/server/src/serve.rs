@@ -1,7 +1,7 @@
 //! Starting and stopping a gateway.
 
 use crate::desk::{CACHE_BYTES, Desk, OpenDeskError};
-use crate::http::{self, Edge, TlsError};
+use crate::http::{self, Edge, TlsError, TlsKeeper};
 pub use crate::http::{RateLimits, TlsFiles};
 use crate::ledger::{DiskFiles, LedgerFiles};
 use crate::link::{KeyBroker, Launcher};
@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -136,6 +136,8 @@ pub struct Running {
     pump: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
     serving: Option<tokio::task::JoinHandle<()>>,
+    /// Asks for a look at the TLS files; its end ends their keeper.
+    tls: Option<Sender<()>>,
 }
 
 /// Requests on the way get so long when the gateway stops.
@@ -157,7 +159,7 @@ pub fn serve_with(
     broker: Box<dyn KeyBroker>,
 ) -> Result<Running, StartError> {
     let tls = match &config.tls {
-        Some(files) => Some(http::tls(files)?),
+        Some(files) => Some((files.clone(), http::load_tls(files)?)),
         None if config.listen.ip().is_loopback() => None,
         None => return Err(StartError::NotLoopback(config.listen)),
     };
@@ -194,9 +196,16 @@ pub fn serve_with(
         .spawn(move || pump.run())
         .map_err(StartError::Threads)?;
     let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
+    let (tls, acceptor) = match tls {
+        Some((files, pair)) => {
+            let (keeper, acceptor) = TlsKeeper::start(files, &pair, Arc::clone(&shared.metrics));
+            (Some(keep_tls(keeper)?), Some(acceptor))
+        }
+        None => (None, None),
+    };
     let edge = Edge::new(&config, custody_level, Arc::clone(&shared), jobs.clone(), files, trails);
     let (stop, stopped) = watch::channel(false);
-    let serving = runtime.spawn(http::accept(listener, tls, edge, config.connections_max, stopped));
+    let serving = runtime.spawn(http::accept(listener, acceptor, edge, config.connections_max, stopped));
     Ok(Running {
         url,
         address,
@@ -206,7 +215,18 @@ pub fn serve_with(
         pump: Some(pump),
         runtime: Some(runtime),
         serving: Some(serving),
+        tls,
     })
+}
+
+/// Looks after the TLS files in a thread of its own, since reading them may wait for a disk.
+fn keep_tls(keeper: TlsKeeper) -> Result<Sender<()>, StartError> {
+    let (ask, asked) = channel();
+    thread::Builder::new()
+        .name("keyferry-tls".to_owned())
+        .spawn(move || keeper.run(&asked))
+        .map_err(StartError::Threads)?;
+    Ok(ask)
 }
 
 /// Reads the store and checks that it belongs here and fits together.
@@ -232,6 +252,11 @@ impl Running {
     /// The enclave's process, if it has one and serves.
     pub fn enclave_pid(&self) -> Option<u32> {
         self.shared.published().and_then(|published| published.pid)
+    }
+
+    /// Looks at the TLS files now; whether there are any.
+    pub fn reload(&self) -> bool {
+        self.tls.as_ref().is_some_and(|ask| ask.send(()).is_ok())
     }
 
     /// Waits until the gateway ends by itself, which it does only when something in it broke.

@@ -10,7 +10,9 @@ mod memory;
 mod sqlite;
 
 pub use memory::{MemoryAccount, MemoryBatch, MemoryStore, PlannedFault};
-pub use sqlite::{Checkpointed, OpenError, SCHEMA, SqliteReader, SqliteStore};
+pub use sqlite::{
+    Checkpointed, DATABASE, OpenError, SCHEMA, SqliteReader, SqliteStore, kept_by_upgrade, schema_of,
+};
 
 use keyferry_wire::door::{AccountState, Batch, DeviceRow, ServiceRow};
 use keyferry_wire::ledger::LEAF_LEN;

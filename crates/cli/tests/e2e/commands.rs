@@ -213,6 +213,12 @@ fn every_command_has_a_help_text() {
         "pin change",
         "audit",
         "attest show",
+        "doctor",
+        "backup",
+        "restore",
+        "data upgrade",
+        "completions",
+        "man",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");
     }

@@ -1,6 +1,7 @@
 //! What all tests stand on.
 
 mod device;
+mod first_version;
 mod peer;
 mod person;
 mod recorder;

@@ -14,12 +14,17 @@ mod harness;
 
 mod api;
 mod audit;
+mod backup;
 mod commands;
 mod crash;
+mod doctor;
 mod options;
+mod pages;
 mod pin;
 mod secrecy;
 mod separation;
 mod signing;
 mod tls;
 mod trouble;
+mod units;
+mod upgrade;

@@ -1,6 +1,6 @@
 //! TLS, with a certificate authority made here.
 
-use crate::harness::{Device, Person, Service, World, creation, keyferry, request};
+use crate::harness::{Device, Person, Service, World, creation, keyferry, request, signal, until};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -132,4 +132,95 @@ fn nobody_but_this_machine_is_served_without_tls() {
         assert!(!refused.said.contains("panicked"), "{refused:?}");
     }
     keyferry(&["up", "--data", "/nowhere", "--tls-key", &key]).usage();
+}
+
+/// A client with one connection that stays open, which believes one authority alone.
+fn connection(authority: &Authority<'_>) -> ureq::Agent {
+    use ureq::tls::{Certificate, RootCerts, TlsConfig};
+    let pem = std::fs::read(authority.certificate()).unwrap();
+    let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem).unwrap()]);
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
+    let config = ureq::Agent::config_builder().tls_config(tls).max_idle_age(crate::harness::PATIENCE);
+    config.proxy(None).build().new_agent()
+}
+
+#[test]
+fn certificate_that_changes_is_served_without_a_restart() {
+    let world = World::new();
+    let (ours, theirs) = (Authority::new(&world, "ours"), Authority::new(&world, "theirs"));
+    let old = ours.issue("old", "IP:127.0.0.1");
+    let new = theirs.issue("new", "IP:127.0.0.1");
+    let [certificate, key] = ["served.pem", "served.key"].map(|name| world.path(name));
+    let put = |from: &str, to: &PathBuf| assert!(std::fs::copy(from, to).unwrap() > 0);
+    put(&old[0], &certificate);
+    put(&old[1], &key);
+    let words = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let service = Service::start(&world.data(), &words);
+    let metrics = format!("{}/metrics", service.url);
+    let metric = |agent: &ureq::Agent, name: &str| {
+        let text = agent.get(&metrics).call().ok()?.body_mut().read_to_string().ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
+    let open = connection(&ours);
+    assert_eq!(metric(&open, "keyferry_tls_reloads_total"), Some(0));
+    // It lasts two days: that is told at start, in the log and as a figure.
+    assert!(service.log().contains("ends soon"), "{}", service.log());
+    let not_after = metric(&open, "keyferry_tls_not_after_seconds").unwrap();
+
+    // A new certificate whose key has not come yet: told, and the old pair stays.
+    put(&new[0], &certificate);
+    signal(service.pid(), "HUP");
+    let failed = || metric(&open, "keyferry_tls_reload_failures_total").filter(|count| *count > 0);
+    until("the broken pair to be told", failed);
+    assert!(service.log().contains("the certificate read before stays in use"), "{}", service.log());
+    assert_eq!(metric(&connection(&ours), "keyferry_tls_reloads_total"), Some(0));
+    assert_eq!(metric(&open, "keyferry_tls_not_after_seconds"), Some(not_after));
+
+    // Its key: new connections get it, the open one goes on.
+    put(&new[1], &key);
+    signal(service.pid(), "HUP");
+    until("the new pair", || metric(&open, "keyferry_tls_reloads_total").filter(|count| *count == 1));
+    assert_eq!(metric(&connection(&theirs), "keyferry_tls_reloads_total"), Some(1));
+    assert_eq!(metric(&connection(&ours), "keyferry_tls_reloads_total"), None, "the old one is not served");
+
+    // Without a signal, too, and replaced by renaming as tools for certificates do.
+    for (from, to) in [(&old[0], &certificate), (&old[1], &key)] {
+        let beside = world.path("beside");
+        put(from, &beside);
+        std::fs::rename(beside, to).unwrap();
+    }
+    until("the old pair again", || metric(&open, "keyferry_tls_reloads_total").filter(|count| *count == 2));
+    let doctor = ["doctor", "--server", &service.url, "--ca", &ours.path("ca.pem"), "--json"];
+    let said = keyferry(&[&doctor[..], &words].concat());
+    assert_eq!(said.done()["ok"], true, "{said}");
+    assert!(said.out.contains("days") && said.out.contains("tls-names"), "{said}");
+}
+
+#[test]
+fn doctor_names_what_is_wrong_with_a_certificate() {
+    let world = World::new();
+    let authority = Authority::new(&world, "ours");
+    let one = authority.issue("one", "DNS:keys.example.org");
+    let other = authority.issue("other", "DNS:keys.example.org");
+    let check = |certificate: &str, key: &str, server: &str, name: &str| {
+        let words = ["doctor", "--json", "--tls-cert", certificate, "--tls-key", key, "--server", server];
+        let said = keyferry(&words);
+        assert_eq!(said.status, Some(3), "the server is not there, at least: {said}");
+        let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let checks = document["checks"].as_array().unwrap().iter();
+        let found = checks.clone().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}: {said}"))["state"].as_str().unwrap().to_owned()
+    };
+    let named = "https://keys.example.org:1";
+    assert_eq!(check(&one[0], &other[1], named, "tls-pair"), "bad");
+    assert_eq!(check(&one[0], "/nowhere", named, "tls-pair"), "bad");
+    assert_eq!(check(&one[0], &one[1], named, "tls-pair"), "ok");
+    assert_eq!(check(&one[0], &one[1], named, "tls-names"), "ok");
+    assert_eq!(check(&one[0], &one[1], "https://elsewhere.example:1", "tls-names"), "bad");
+    // Two days are left.
+    assert_eq!(check(&one[0], &one[1], named, "tls-expiry"), "warn");
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&one[1], std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(check(&one[0], &one[1], named, "tls-key"), "bad");
 }

@@ -8,11 +8,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,31 +19,6 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// Certificate chain and key, in PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub certificates: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
-/// Why TLS cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file is not what it should be.
-    #[error("reading {}: {cause}", .path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: rustls::pki_types::pem::Error,
-    },
-    /// Key and certificate do not go together.
-    #[error("the TLS certificate and key cannot be used: {0}")]
-    Config(#[from] rustls::Error),
-}
-
 /// A client has this long for TLS, and for the head of each request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 /// Bytes of a request's head.
@@ -55,29 +26,10 @@ const HEAD_MAX: usize = 16 * 1024;
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
-/// TLS 1.3 with the files' certificate.
-pub fn tls(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let failed = |path: &PathBuf| {
-        let path = path.clone();
-        |cause| TlsError::File { path, cause }
-    };
-    let chain = CertificateDer::pem_file_iter(&files.certificates)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(failed(&files.certificates))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed(&files.key))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 /// Accepts until told to stop, then waits for the connections that are left.
 pub async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     edge: Arc<Edge>,
     connections_max: usize,
     stopped: watch::Receiver<bool>,
@@ -98,7 +50,9 @@ pub async fn accept(
         };
         match accepted {
             Some((permit, Ok((stream, peer)))) => {
-                tokio::spawn(connection(stream, peer, tls.clone(), router.clone(), stopped.clone(), permit));
+                // The certificate of this moment; the connection keeps it.
+                let tls = tls.as_ref().map(|tls| tls.borrow().clone());
+                tokio::spawn(connection(stream, peer, tls, router.clone(), stopped.clone(), permit));
             }
             Some((_, Err(error))) => {
                 tracing::warn!(%error, "no connection could be accepted");

@@ -342,6 +342,7 @@ fn status_schema() -> Value {
         ("log_key", json!({ "type": "string", "pattern": "^[^+ ]+\\+[0-9a-f]{8}\\+[A-Za-z0-9+/]+=*$" })),
     ]);
     let own = vec![
+        ("version", json!({ "type": "string" })),
         ("name", json!({ "type": "string" })),
         ("shards", json!({ "type": "array", "minItems": 1, "items": shard })),
         ("instance", json!({ "type": "string", "pattern": BYTES_8 })),

@@ -67,6 +67,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Response, Pr
         let origin = format!("{}/{shard}", edge.name);
         json!({ "shard": shard, "origin": origin, "size": size, "log_key": log_key })
     });
+    put(&mut body, "version", json!(env!("CARGO_PKG_VERSION")));
     put(&mut body, "name", json!(edge.name));
     put(&mut body, "shards", shards.collect());
     put(&mut body, "instance", json!(URL_SAFE_NO_PAD.encode(published.instance.0)));

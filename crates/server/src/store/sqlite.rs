@@ -3,6 +3,7 @@
 //! Rows are small and many, so accounts have a number that stands for their 32 bytes in the other tables, and a
 //! batch is one row with all of its leaves. Plain SQL but for the blob reads; PostgreSQL can follow the same shape.
 
+mod migrate;
 mod read;
 mod schema;
 mod write;
@@ -15,7 +16,7 @@ use super::{
 use keyferry_wire::door::{Batch, DeviceRow, ServiceRow};
 use keyferry_wire::publish::PasskeyRow;
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,17 @@ pub enum OpenError {
         /// What the file says.
         found: i64,
     },
+    /// Written by a version that this program no longer reads.
+    #[error(
+        "the store has schema {found}, from which this program cannot upgrade: use the version in between first"
+    )]
+    NoSteps {
+        /// What the file says.
+        found: i64,
+    },
+    /// There is none.
+    #[error("there is no store in {}", .0.display())]
+    Missing(PathBuf),
     /// The file or its folder.
     #[error("opening the store in {}", .path.display())]
     File {
@@ -60,8 +72,14 @@ pub struct SqliteReader {
 }
 
 impl SqliteStore {
-    /// Opens or makes the store in a folder and takes the folder's lock.
+    /// Opens or makes the store in a folder and takes the folder's lock. A store of an older schema is upgraded, which
+    /// is told in the log.
     pub fn open(folder: &Path) -> Result<SqliteStore, OpenError> {
+        SqliteStore::open_telling(folder, &mut |sentence| tracing::info!("{sentence}"))
+    }
+
+    /// The same; `say` hears of an upgrade.
+    pub fn open_telling(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<SqliteStore, OpenError> {
         let failed = |cause| OpenError::File { path: folder.to_path_buf(), cause };
         fs::create_dir_all(folder).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
@@ -70,9 +88,9 @@ impl SqliteStore {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_path_buf())),
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
         }
-        let path = folder.join("keyferry.db");
-        let connection = Connection::open(&path)?;
-        schema::prepare_writer(&connection)?;
+        let path = folder.join(DATABASE);
+        let mut connection = Connection::open(&path)?;
+        schema::prepare_writer(&mut connection, &path, say)?;
         Ok(SqliteStore { connection, path, logged_pages: 0, _lock: lock })
     }
 
@@ -106,6 +124,23 @@ impl SqliteStore {
     }
 }
 
+/// The database in the store's folder.
+pub const DATABASE: &str = "keyferry.db";
+
+/// Schema of the store in a folder, without touching it; `None` if there is no store.
+pub fn schema_of(folder: &Path) -> Result<Option<i64>, OpenError> {
+    match SqliteReader::untouched(folder) {
+        Ok(reader) => reader.schema().map(Some),
+        Err(OpenError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where an upgrade of the store in a folder keeps the file of schema `found`.
+pub fn kept_by_upgrade(folder: &Path, found: i64) -> PathBuf {
+    migrate::kept_file(&folder.join(DATABASE), found)
+}
+
 /// Pages of 4 KB after which the write-ahead log is moved: few enough that a start after a crash reads them in
 /// milliseconds, many enough that a page which changes often is moved once for many changes.
 const LOGGED_PAGES_MAX: usize = 4000;
@@ -120,6 +155,41 @@ pub enum Checkpointed {
 }
 
 impl SqliteReader {
+    /// A reader of a store that others may be writing, or nobody. Changes nothing in the folder: the files that SQLite
+    /// keeps beside a database in use are used if they are there, and not made if they are not.
+    pub fn untouched(folder: &Path) -> Result<SqliteReader, OpenError> {
+        let file = existing(folder)?;
+        let log = folder.join(format!("{DATABASE}-wal"));
+        let only_reads = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = if log.exists() {
+            Connection::open_with_flags(&file, only_reads)?
+        } else {
+            let uri = format!("file:{}?immutable=1", percent_encoded(&file));
+            Connection::open_with_flags(uri, only_reads | OpenFlags::SQLITE_OPEN_URI)?
+        };
+        schema::prepare_reader(&connection)?;
+        Ok(SqliteReader { connection })
+    }
+
+    /// A reader of a store that a service may be writing, for a back-up of it.
+    pub(crate) fn beside(folder: &Path) -> Result<SqliteReader, OpenError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(existing(folder)?, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        Ok(SqliteReader { connection })
+    }
+
+    /// Writes the newest commit into a new file, whole and in one piece.
+    pub(crate) fn copy_to(&self, file: &Path) -> Result<(), OpenError> {
+        self.connection.execute("VACUUM INTO ?1", [file.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// Schema of the store.
+    pub fn schema(&self) -> Result<i64, OpenError> {
+        Ok(schema::version(&self.connection)?)
+    }
+
     /// Moves the view forward to the newest commit.
     pub fn refresh(&self) -> Result<(), ReadError> {
         let step = || {
@@ -134,6 +204,25 @@ impl SqliteReader {
         };
         step().map(|_| ()).map_err(|error| read::failed("the newest state", error))
     }
+}
+
+fn existing(folder: &Path) -> Result<PathBuf, OpenError> {
+    let file = folder.join(DATABASE);
+    if file.is_file() { Ok(file) } else { Err(OpenError::Missing(folder.to_path_buf())) }
+}
+
+/// A path in a URI.
+fn percent_encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(*byte))
+            }
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
 }
 
 impl Store for SqliteStore {

@@ -1,11 +1,13 @@
 //! Tables, and the settings of a connection.
 
 use super::OpenError;
+use super::migrate::{STEPS, Say, upgrade};
 use keyferry_wire::ShardId;
 use rusqlite::Connection;
+use std::path::Path;
 use std::time::Duration;
 
-/// Number of the schema; a program refuses a file with a higher one.
+/// Number of the schema; a program refuses a file with a higher one and upgrades one with a lower (`migrate`).
 pub const SCHEMA: i64 = 1;
 
 /// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
@@ -65,7 +67,12 @@ const BUSY_MS: u64 = 250;
 /// Bits of a leaf's index in `batches.place`.
 const LEAF_BITS: u32 = 48;
 
-pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
+/// Makes the writer's connection ready; makes the tables, or upgrades them.
+pub(super) fn prepare_writer(
+    connection: &mut Connection,
+    file: &Path,
+    say: Say<'_>,
+) -> Result<(), OpenError> {
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -74,11 +81,17 @@ pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
     connection.pragma_update(None, "cache_size", -16 * 1024)?;
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.set_prepared_statement_cache_capacity(32);
-    match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
+    match version(connection)? {
         0 => create(connection),
         SCHEMA => Ok(()),
-        found => Err(OpenError::Newer { found }),
+        found if found > SCHEMA => Err(OpenError::Newer { found }),
+        found => upgrade(connection, file, STEPS, (found, SCHEMA), say),
     }
+}
+
+/// The schema that a file says it has; 0 for an empty one.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 pub(super) fn prepare_reader(connection: &Connection) -> Result<(), OpenError> {
