@@ -24,7 +24,22 @@ pub(super) struct Step {
 }
 
 /// The steps from the first schema to today's, in order and without a gap: a change of `schema::TABLES` adds one.
-pub(super) const STEPS: &[Step] = &[];
+pub(super) const STEPS: &[Step] = &[Step {
+    from: 1,
+    what: "passkeys name a large blob, which lies apart",
+    run: |transaction, _| {
+        transaction.execute_batch(
+            "ALTER TABLE passkeys ADD COLUMN large_blob BLOB;
+             CREATE TABLE large_blobs (
+                 shard INTEGER NOT NULL,
+                 number INTEGER NOT NULL,
+                 id BLOB NOT NULL,
+                 sealed BLOB NOT NULL,
+                 PRIMARY KEY (shard, number, id)
+             );",
+        )
+    },
+}];
 
 /// Brings a file of schema `found` to `wanted`. `file` is where its database lies.
 pub(super) fn upgrade(

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Number of the schema; a program refuses a file with a higher one and upgrades one with a lower (`migrate`).
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
 /// order of the log, under which a piece of the leaves can be read without the rest.
@@ -56,9 +56,17 @@ CREATE TABLE passkeys (
     epoch INTEGER NOT NULL,
     blob BLOB NOT NULL,
     metadata BLOB NOT NULL,
+    large_blob BLOB,
     PRIMARY KEY (shard, number, id)
 ) WITHOUT ROWID;
 CREATE INDEX passkeys_by_change ON passkeys (shard, number, vault_seq);
+CREATE TABLE large_blobs (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (shard, number, id)
+);
 ";
 
 /// A commit waits this long for whoever else holds the database (nobody should).
