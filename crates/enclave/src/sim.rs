@@ -2,7 +2,7 @@
 //! from the host. Clients accept it only when told so by name, and a production build does not contain it
 //! (feature `sim`).
 
-use crate::{HardwareRandom, ServeError, serve};
+use crate::{HardwareRandom, ServeError, platform, serve};
 use aws_lc_rs::digest::{SHA256, digest};
 use keyferry_crypto::random::Random;
 use keyferry_engine::Platform;
@@ -55,6 +55,9 @@ fn sha256(bytes: &[u8]) -> Hash {
 
 /// Serves the gateway on the process's standard input, which is one end of a Unix socket.
 pub fn serve_on_stdin() -> Result<(), ServeError> {
-    let mut stream = crate::platform::stdin_stream()?;
+    if let Err(reason) = platform::lock_memory() {
+        eprintln!("keyferry-enclave: warning: memory is not locked and may reach the swap: {reason}");
+    }
+    let mut stream = platform::stdin_stream()?;
     serve(&mut stream, &mut SimPlatform::default())
 }
