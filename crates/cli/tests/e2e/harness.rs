@@ -1,13 +1,18 @@
 //! What all tests stand on.
 
+mod canary;
 mod device;
+mod memory;
 mod peer;
 mod person;
 mod service;
 mod store;
+pub(crate) mod traces;
 mod world;
 
+pub(crate) use canary::{Finder, forms, hex};
 pub(crate) use device::{Device, Refusal, Said, keyferry};
+pub(crate) use memory::{Region, is_readable, regions};
 pub(crate) use peer::{RelyingParty, skip, workspace};
 pub(crate) use person::Person;
 pub(crate) use service::{Service, children, is_alive, signal};

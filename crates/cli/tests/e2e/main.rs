@@ -15,6 +15,7 @@ mod harness;
 mod audit;
 mod commands;
 mod crash;
+mod memory;
 mod options;
 mod pin;
 mod secrecy;
