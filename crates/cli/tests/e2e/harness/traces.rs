@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Whole files beyond this are no secret that somebody types.
 const SECRET_MAX: usize = 256;
 /// What is shorter stands somewhere by chance.
-const SECRET_MIN: usize = 8;
+const SECRET_MIN: usize = 10;
 
 fn folder() -> Option<PathBuf> {
     std::env::var_os("KEYFERRY_TRACES").map(PathBuf::from)

@@ -10,10 +10,11 @@ use keyferry_crypto::label::Label;
 use keyferry_crypto::oprf::{OprfKey, blind};
 use keyferry_crypto::pin::{self, Params, PinShare};
 use keyferry_crypto::random::Random;
-use keyferry_crypto::tree::{AccountKey, RootKey, SecurityDomainSecret, ServiceKey};
+use keyferry_crypto::tree::{AccountKey, AuditKey, RootKey, SecurityDomainSecret, ServiceKey};
 use keyferry_crypto::{kdf, seal};
 use keyferry_wire::Wire as _;
 use keyferry_wire::door::ServiceRow;
+use keyferry_wire::ledger::{LEAF_LEN, Leaf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -27,6 +28,8 @@ pub(super) struct Rows {
     accounts: BTreeMap<Vec<u8>, StoredRow>,
     devices: BTreeMap<Vec<u8>, StoredRow>,
     passkeys: BTreeMap<Vec<u8>, StoredRow>,
+    /// The ledger's leaves, one after the other.
+    leaves: Vec<u8>,
 }
 
 impl Rows {
@@ -34,6 +37,7 @@ impl Rows {
     pub(super) fn gather(&mut self, data: &Path) {
         let tables = Tables::open(data);
         self.service = tables.rows("service").pop();
+        self.leaves = tables.rows("batches").iter().flat_map(|batch| batch.bytes("leaves")).collect();
         for (table, column, rows) in [
             ("accounts", "row", &mut self.accounts),
             ("devices", "row", &mut self.devices),
@@ -101,8 +105,10 @@ impl Derived {
             let key = root.account_key(&row.log_id, &account);
             derived.secret("K_acct", key.expose());
             let seq = u64::try_from(stored.number("seq")).unwrap().to_be_bytes();
-            let record = open(&key, Label::RecordAccount, &account, &seq, row.root, &stored.bytes("row"));
+            let sealed = stored.bytes("row");
+            let record = derived.open(&key, Label::RecordAccount, &account, &seq, row.root, &sealed);
             derived.record("account record", &record);
+            derived.leaves(&rows.leaves, &AuditKey::from_slice(record.bytes(&[7])).unwrap());
             if let Some(sds) = derived.pin(&account, &record, typed.pins) {
                 domains.insert(account, sds);
             }
@@ -149,6 +155,46 @@ impl Derived {
                 self.secret(place, bytes);
             }
         });
+    }
+
+    /// Opens a row of any schema.
+    #[track_caller]
+    fn open(
+        &mut self,
+        key: &AccountKey,
+        label: Label,
+        account: &[u8],
+        part: &[u8],
+        root: u32,
+        row: &[u8],
+    ) -> Item {
+        let opened = (1..=16_u16).find_map(|schema| {
+            let aad = [account, part, &schema.to_be_bytes(), &root.to_be_bytes()];
+            seal::open_padded(key.expose(), label, &aad, row).ok()
+        });
+        self.message_key(key.expose(), label, row);
+        Item::parse(opened.expect("the row opens").expose())
+    }
+
+    /// The key of one sealed text (PROTOCOL, sealing): with it an AES key schedule begins.
+    fn message_key(&mut self, key: &[u8; 32], label: Label, sealed: &[u8]) {
+        let key: [u8; 32] = kdf::derive(key, label, &[&sealed[1..17]]);
+        self.secret("key of a sealed text", &key);
+    }
+
+    /// The two keys of each leaf of this account.
+    fn leaves(&mut self, leaves: &[u8], audit: &AuditKey) {
+        let own: BTreeMap<_, _> = (1..=64).map(|seq| (audit.tag(seq), seq)).collect();
+        let mut count = 0;
+        // The store keeps something of its own between them.
+        for leaf in leaves.windows(LEAF_LEN).filter_map(Leaf::from_bytes) {
+            let Some(seq) = own.get(&leaf.tag) else { continue };
+            let keys = audit.leaf_keys(*seq, &leaf.salt);
+            self.secret("key of a leaf", keys.seal.expose());
+            self.secret("key of a leaf's commitment", keys.commit.expose());
+            count += 1;
+        }
+        assert!(count > 0, "the account has no leaf");
     }
 
     fn home(&mut self, folder: &Path, home: &Home) {
@@ -225,7 +271,7 @@ impl Derived {
         let id = stored.bytes("device");
         for account in accounts {
             let key = root.account_key(&row.log_id, account);
-            let record = open(&key, Label::RecordDevice, account, &id, row.root, &stored.bytes("row"));
+            let record = self.open(&key, Label::RecordDevice, account, &id, row.root, &stored.bytes("row"));
             self.record("device record", &record);
             let Some(home) = homes.iter().find(|home| home.device_id().0[..] == id[..]) else { continue };
             let member = home.membership().unwrap();
@@ -246,20 +292,11 @@ impl Derived {
         let aad: &[&[u8]] = &[account, &id, rp_id.as_bytes(), &epoch, &[1]];
         let blob = stored.bytes("blob");
         let plain = seal::open_padded(key.expose(), Label::PasskeyBlob, aad, &blob).unwrap();
+        self.message_key(key.expose(), Label::PasskeyBlob, &blob);
         let passkey = Item::parse(plain.expose());
         self.scalars.push(passkey.bytes(&[2]).try_into().unwrap());
         self.record("passkey", &passkey);
     }
-}
-
-/// Opens a row of any schema.
-#[track_caller]
-fn open(key: &AccountKey, label: Label, account: &[u8], part: &[u8], root: u32, row: &[u8]) -> Item {
-    let opened = (1..=16_u16).find_map(|schema| {
-        let aad = [account, part, &schema.to_be_bytes(), &root.to_be_bytes()];
-        seal::open_padded(key.expose(), label, &aad, row).ok()
-    });
-    Item::parse(opened.expect("the row opens").expose())
 }
 
 fn load(home: &Path) -> Home {
