@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 something failed, 2 wrong usage or a missing program that only root can install.
 
+mod hygiene;
 mod process;
 mod setup;
 mod tally;

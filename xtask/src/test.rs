@@ -3,20 +3,21 @@
 //! Tests that start the programs of other packages find them in the folder above their own executable's
 //! (`target/debug/deps/TEST` -> `target/debug/keyferry`), which holds wherever `CARGO_TARGET_DIR` points.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::tally::Tally;
-use crate::{Stop, process, setup, tidy};
+use crate::{Stop, hygiene, process, setup, tidy};
 
 pub(crate) const HELP: &str = "\
 cargo xtask test [--no-install] [--deny-skips] [ARGS]: set-up, every check, every test
 
 Runs, in this order: set-up (see cargo xtask setup --help) · cargo fmt --check, cargo xtask tidy, cargo clippy ·
-the build of all programs · the check that all commands are documented · all tests. It stops after the first of
-these groups that fails. The last line of stdout is `N passed, N failed, N skipped`; a failed check counts as one failure.
+the build of all programs · the check that all commands are documented · all tests · hygiene: the search for secrets
+in whatever was said in them. It stops after the first of these groups that fails. The last line of stdout is `N passed, N failed, N skipped`; a failed check counts as one failure.
 
   --no-install   no set-up: tests whose peers are missing are skipped and named
   --deny-skips   a skipped test makes the run fail; the environment variable CI=true does the same
@@ -61,7 +62,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), Stop> {
         run.stage("commands", || tidy::check_commands(&root));
     }
     if run.is_well() {
-        let tally = run.tests(&root, &options);
+        let (tally, traces) = run.tests(&root, &options);
+        // After tests that failed as well: what they said is searched all the same.
+        if let Some(traces) = traces {
+            run.stage("hygiene", || hygiene::check(&traces, options.cargo_args.is_empty()));
+        }
         return run.close(tally);
     }
     run.close(Tally::default())
@@ -127,10 +132,14 @@ impl Run {
         }
     }
 
-    fn tests(&mut self, root: &Path, options: &Options) -> Tally {
+    /// The sum, and the folder with what the tests said.
+    fn tests(&mut self, root: &Path, options: &Options) -> (Tally, Option<PathBuf>) {
         let mut tally = Tally::default();
+        let mut traces = None;
         self.stage("tests", || {
-            run_tests(root, options, &mut tally)?;
+            let target = process::target_directory(root)?;
+            let folder = traces.insert(hygiene::prepare(&target)?);
+            run_tests(root, options, &target, folder, &mut tally)?;
             match (tally.failed, tally.passed) {
                 (0, 0) => Err("no test ran".to_owned()),
                 (0, _) if options.deny_skips && !tally.skipped.is_empty() => {
@@ -140,7 +149,7 @@ impl Run {
                 (failed, _) => Err(format!("{failed} failed")),
             }
         });
-        tally
+        (tally, traces)
     }
 
     /// The summary. What failed before any test did counts in the last line too.
@@ -158,16 +167,22 @@ impl Run {
         let checks: Vec<&str> = self.failed.iter().copied().filter(|name| *name != "tests").collect();
         tally.failed += checks.len() as u64;
         if !checks.is_empty() {
-            println!("failed before the tests: {}", checks.join(", "));
+            println!("failed besides the tests: {}", checks.join(", "));
         }
         println!("{}", tally.line());
         if self.is_well() { Ok(()) } else { Err(Stop::Failed(format!("failed: {}", self.failed.join(", ")))) }
     }
 }
 
-/// Runs `cargo test`, shows its output as it comes and reads it.
-fn run_tests(root: &Path, options: &Options, tally: &mut Tally) -> Result<(), String> {
-    let skips = process::target_directory(root)?.join(format!("skips-{}.txt", std::process::id()));
+/// Runs `cargo test`, shows its output as it comes, reads it and keeps it with what else is said.
+fn run_tests(
+    root: &Path,
+    options: &Options,
+    target: &Path,
+    traces: &Path,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let skips = target.join(format!("skips-{}.txt", std::process::id()));
     // One left by a run that was killed, whose process id we have now.
     let _ = std::fs::remove_file(&skips);
     let mut command = process::cargo(root);
@@ -175,22 +190,40 @@ fn run_tests(root: &Path, options: &Options, tally: &mut Tally) -> Result<(), St
     if !options.names_packages() {
         command.arg("--workspace");
     }
-    command.args(&options.cargo_args).env("KEYFERRY_SKIPS", &skips).stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("cargo test: {error}"))?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("cargo test has no stdout")?);
-    let mut line = Vec::new();
-    // Bytes, since tests may print anything.
-    while lines.read_until(b'\n', &mut line).map_err(|error| format!("cargo test: {error}"))? > 0 {
-        std::io::stdout().write_all(&line).map_err(|error| format!("stdout: {error}"))?;
-        tally.read(String::from_utf8_lossy(&line).trim_end());
-        line.clear();
-    }
+    command.args(&options.cargo_args).env("KEYFERRY_SKIPS", &skips).env(hygiene::VARIABLE, traces);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| format!("cargo test: {error}"))?;
+    let stdout = child.stdout.take().ok_or("cargo test has no stdout")?;
+    let stderr = child.stderr.take().ok_or("cargo test has no stderr")?;
+    let errors = traces.join("cargo-test.stderr");
+    let errors = std::thread::spawn(move || pass_on(stderr, &mut std::io::stderr(), &errors, |_| ()));
+    pass_on(stdout, &mut std::io::stdout(), &traces.join("cargo-test.stdout"), |line| tally.read(line))?;
+    errors.join().map_err(|_| "the reader of stderr ended".to_owned())??;
     let status = child.wait().map_err(|error| format!("cargo test: {error}"))?;
     if let Ok(file) = std::fs::read(&skips) {
         tally.read_skips(&String::from_utf8_lossy(&file));
         let _ = std::fs::remove_file(&skips);
     }
     tally.close(status.success());
+    Ok(())
+}
+
+/// Shows each line as it comes, and keeps it in a file. Bytes, since tests may print anything.
+fn pass_on(
+    from: impl Read,
+    to: &mut impl Write,
+    file: &Path,
+    mut each: impl FnMut(&str),
+) -> Result<(), String> {
+    let fault = |error: std::io::Error| format!("cargo test: {error}");
+    let mut kept = File::create(file).map_err(fault)?;
+    let mut lines = BufReader::new(from);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).map_err(fault)? > 0 {
+        to.write_all(&line).and_then(|()| kept.write_all(&line)).map_err(fault)?;
+        each(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
     Ok(())
 }
 

@@ -20,6 +20,10 @@ use output::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Whatever the command is: before a PIN, a password or a key is in memory.
+    if let Err(error) = keyferry_enclave::platform::refuse_dumps() {
+        return Failure::Fault(format!("core dumps cannot be switched off: {error}")).report();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

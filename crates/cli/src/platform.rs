@@ -53,6 +53,12 @@ pub(crate) fn limit(name: &str) -> io::Result<Option<u64>> {
     Ok(soft.and_then(|soft| soft.parse().ok()))
 }
 
+/// Whether memory can reach a disk at all.
+pub(crate) fn has_swap() -> io::Result<bool> {
+    // One line of headings, then a line for each.
+    Ok(std::fs::read_to_string("/proc/swaps")?.lines().count() > 1)
+}
+
 /// Says a state to the service manager that started this process, if it waits for one (systemd's sd_notify).
 pub(crate) fn notify_service_manager(state: &str) -> io::Result<()> {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
@@ -71,4 +77,11 @@ pub(crate) fn notify_service_manager(state: &str) -> io::Result<()> {
         None => socket.send_to(state.as_bytes(), &address),
     };
     sent.map(|_| ())
+}
+
+/// Whether a process keeps its memory out of the swap; `false` where the system does not tell.
+pub(crate) fn is_memory_locked(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    locked.is_some_and(|size| !size.trim_start().starts_with("0 "))
 }

@@ -159,6 +159,7 @@ fn announce(service: &Service, json: bool) -> Result<(), Failure> {
 
 fn ready(service: &Service) -> Value {
     let running = &service.running;
+    let locked = running.enclave_pid().is_some_and(crate::platform::is_memory_locked);
     json!({
         "ready": true,
         "url": running.url,
@@ -167,6 +168,7 @@ fn ready(service: &Service) -> Value {
         "anchor_level": 0,
         "custody_level": 0,
         "stand_ins": service.stand_ins,
+        "memory": {"core_dumps": false, "enclave_locked": locked},
     })
 }
 

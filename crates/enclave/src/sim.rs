@@ -3,7 +3,7 @@
 //! (feature `sim`).
 
 use crate::rsa::RsaPool;
-use crate::{HardwareRandom, ServeError, serve};
+use crate::{HardwareRandom, ServeError, platform, serve};
 use aws_lc_rs::digest::{SHA256, digest};
 use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::random::Random;
@@ -62,6 +62,9 @@ fn sha256(bytes: &[u8]) -> Hash {
 
 /// Serves the gateway on the process's standard input, which is one end of a Unix socket.
 pub fn serve_on_stdin() -> Result<(), ServeError> {
-    let mut stream = crate::platform::stdin_stream()?;
+    if let Err(reason) = platform::lock_memory() {
+        eprintln!("keyferry-enclave: warning: memory is not locked and may reach the swap: {reason}");
+    }
+    let mut stream = platform::stdin_stream()?;
     serve(&mut stream, &mut SimPlatform::default())
 }

@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Requests that wait for rows, or for the next batch, under the gateway's tickets.
 pub(crate) struct Waiting {
-    requests: HashMap<u64, Received>,
+    /// In cells of their own, which are wiped: what is taken out of a table stays behind in it.
+    requests: HashMap<u64, Box<Received>>,
 }
 
 /// More than this many can only wait if the gateway forgets its tickets.
@@ -127,14 +128,14 @@ impl Running {
     fn resume(&mut self, ticket: u64) -> Result<Received, Reason> {
         let received = self.waiting.requests.remove(&ticket).ok_or(Reason::Frame)?;
         self.sessions.still_open(&received.session, self.now_ms)?;
-        Ok(received)
+        Ok(*received)
     }
 
     fn wait(&mut self, ticket: u64, received: Received, body: impl FnOnce(&Running) -> OutBody) -> OutBody {
         if self.waiting.requests.len() >= WAITING_MAX {
             return OutBody::Dropped(Reason::Full);
         }
-        self.waiting.requests.insert(ticket, received);
+        self.waiting.requests.insert(ticket, Box::new(received));
         body(self)
     }
 

@@ -86,6 +86,7 @@ impl Sessions {
             });
         }
         let padded = session.transport.open(frame.number, &frame.ciphertext).map_err(|_| Reason::Frame)?;
+        let padded = zeroize::Zeroizing::new(padded);
         // The number is used up by whatever decrypts under it, also when it then does not decode.
         session.next = frame.number + 1;
         session.used_ms = now_ms;

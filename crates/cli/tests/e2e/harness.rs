@@ -1,15 +1,20 @@
 //! What all tests stand on.
 
+mod canary;
 mod device;
 mod first_version;
+mod memory;
 mod peer;
 mod person;
 mod recorder;
 mod service;
 mod store;
+pub(crate) mod traces;
 mod world;
 
+pub(crate) use canary::{Finder, forms, hex};
 pub(crate) use device::{Device, Refusal, Said, keyferry};
+pub(crate) use memory::{Region, is_readable, regions};
 pub(crate) use peer::{Cddl, RelyingParty, python, skip, workspace};
 pub(crate) use person::Person;
 pub(crate) use recorder::{Recorder, head_and_body};

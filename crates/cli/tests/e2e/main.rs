@@ -18,6 +18,7 @@ mod backup;
 mod commands;
 mod crash;
 mod doctor;
+mod memory;
 mod options;
 mod pages;
 mod pin;

@@ -41,7 +41,7 @@ fn unit_keeps_secrets_in_memory_and_the_service_in_its_folder() {
         ("StateDirectory", "keyferry"),
         ("UMask", "0077"),
         ("LimitCORE", "0"),
-        ("LimitMEMLOCK", "64M"),
+        ("LimitMEMLOCK", "infinity"),
         ("MemorySwapMax", "0"),
         ("NoNewPrivileges", "yes"),
         ("CapabilityBoundingSet", ""),

@@ -1,6 +1,6 @@
 //! A device: a home folder, and the commands that its user types. Each runs in a process of its own.
 
-use super::PATIENCE;
+use super::{PATIENCE, traces};
 use serde_json::Value;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -135,13 +135,9 @@ pub(crate) fn keyferry_with(words: &[&str], stdin: &[u8]) -> Said {
         }
         std::thread::sleep(Duration::from_millis(3));
     };
-    Said {
-        command: words.join(" "),
-        status: status.code(),
-        out: out.join().unwrap(),
-        err: err.join().unwrap(),
-        took: begun.elapsed(),
-    }
+    let (out, err) = (out.join().unwrap(), err.join().unwrap());
+    traces::keep("command", format!("{out}{err}").as_bytes());
+    Said { command: words.join(" "), status: status.code(), out, err, took: begun.elapsed() }
 }
 
 fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {

@@ -1,7 +1,7 @@
 //! Somebody with an account.
 
 use super::device::keyferry;
-use super::{Device, Said, Service, World};
+use super::{Device, Said, Service, World, traces};
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Person {
@@ -16,7 +16,7 @@ pub(crate) struct Person {
 }
 
 pub(crate) const PIN: &str = "harbour-4071";
-pub(crate) const DEVICE_PIN: &str = "8205";
+pub(crate) const DEVICE_PIN: &str = "lantern-8205";
 
 impl Person {
     /// Makes an account.
@@ -100,7 +100,9 @@ impl Person {
         }
         // The certificates come with the device.
         words.extend(self.identity().into_iter().take(6));
-        device.run(&words)
+        let said = device.run(&words);
+        traces::declare_home(&device.home);
+        said
     }
 
     fn identity(&self) -> Vec<&str> {

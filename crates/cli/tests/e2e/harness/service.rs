@@ -1,6 +1,6 @@
 //! `keyferry up` as a process.
 
-use super::{PATIENCE, until};
+use super::{PATIENCE, traces, until};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
@@ -54,6 +54,9 @@ impl Service {
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["ready"], true, "{line}");
         let url = ready["url"].as_str().expect("the ready line has the url").to_owned();
+        if let Ok(token) = fs::read(data.join("token/root.key")) {
+            traces::declare("root key", &token[token.len().saturating_sub(32)..]);
+        }
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         Ok(Service { child, data: data.to_path_buf(), args, url, ready, took })
     }
@@ -86,6 +89,7 @@ impl Service {
     /// Stops it as a service manager does; it must end well.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
+        self.keep_what_it_shows();
         signal(self.pid(), "TERM");
         let status = self.ended();
         assert_eq!(status.code(), Some(0), "SIGTERM stops it cleanly; it said:\n{}", self.log());
@@ -140,6 +144,27 @@ impl Service {
     pub(crate) fn metrics(&self) -> String {
         let url = format!("{}/metrics", self.url.trim_end_matches('/'));
         ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap()
+    }
+
+    /// Its pages without an owner, and what it answers to nonsense, for the search at the end of all tests.
+    fn keep_what_it_shows(&self) {
+        // Tests have no certificates to believe.
+        if !self.url.starts_with("http://") {
+            return;
+        }
+        let agent = ureq::Agent::config_builder().http_status_as_error(false);
+        // Whatever hangs is not what this is about.
+        let agent = agent.timeout_global(Some(Duration::from_secs(2))).build().new_agent();
+        let url = |path: &str| format!("{}{path}", self.url.trim_end_matches('/'));
+        let nonsense: &[u8] = b"\xa1\x01canary";
+        let asked = ["/metrics", "/v1/status", "/v1/evidence", "/v1/nothing", "/v1/requests"]
+            .map(|path| agent.get(url(path)).call());
+        let told = ["/v1/requests", "/v1/sessions"].map(|path| agent.post(url(path)).send(nonsense));
+        for mut answer in asked.into_iter().chain(told).flatten() {
+            let status = answer.status().as_u16();
+            let body = answer.body_mut().read_to_string().unwrap_or_default();
+            traces::keep("http", format!("{status} {body}\n").as_bytes());
+        }
     }
 
     /// A counter without labels.

@@ -1,6 +1,6 @@
 //! A folder of a test's own.
 
-use super::Service;
+use super::{Service, traces};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -26,6 +26,7 @@ impl World {
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.path(name);
+        traces::declare(&format!("private file {name}"), content.as_ref());
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path
@@ -38,5 +39,17 @@ impl World {
 
     pub(crate) fn root(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let files = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
+        for path in files.map(|file| file.path()).filter(|path| path.is_file()) {
+            let log = path.extension().is_some_and(|extension| extension == "log");
+            if let Some(said) = log.then(|| std::fs::read(&path).ok()).flatten() {
+                traces::keep("service", &said);
+            }
+        }
     }
 }
