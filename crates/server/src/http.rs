@@ -5,6 +5,7 @@
 
 mod accept;
 mod limits;
+mod live;
 mod problem;
 mod read;
 mod routes;

@@ -31,6 +31,12 @@ pub struct Metrics {
     pub enclave_restarts: AtomicU64,
     /// Publications of ledger files that failed.
     pub ledger_failures: AtomicU64,
+    /// Live connections that are open.
+    pub live_connections: AtomicU64,
+    /// Hints sent.
+    pub hints: AtomicU64,
+    /// Live connections that were ended because the other side did not read or answer.
+    pub live_dropped: AtomicU64,
 }
 
 /// Upper bounds in powers of four, from 1: microseconds up to 67 s, or counts.
@@ -110,11 +116,20 @@ impl Metrics {
             ("keyferry_store_refused_total", "Rows that did not verify.", &self.store_refused),
             ("keyferry_enclave_restarts_total", "Restarts of the enclave.", &self.enclave_restarts),
             ("keyferry_ledger_failures_total", "Ledger files that were not written.", &self.ledger_failures),
+            ("keyferry_hints_total", "Hints sent over live connections.", &self.hints),
+            (
+                "keyferry_live_dropped_total",
+                "Live connections ended because the other side neither read nor answered.",
+                &self.live_dropped,
+            ),
         ];
         for (name, help, value) in counters {
             let value = value.load(Ordering::Relaxed);
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
         }
+        let (name, value) = ("keyferry_live_connections", self.live_connections.load(Ordering::Relaxed));
+        let help = "Live connections that are open.";
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
         self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");
         self.turn_requests.write(&mut out, "keyferry_turn_requests", "Requests in a turn.");

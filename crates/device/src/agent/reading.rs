@@ -3,10 +3,12 @@
 use super::Agent;
 use crate::documents::{AuditDone, SyncDone};
 use crate::http::Reader;
+use crate::live::Socket;
 use keyferry_client::audit::Audit;
 use keyferry_client::flow::{FlowError, ListDevices};
 use keyferry_client::home::Home;
 use keyferry_client::sync::Sync;
+use keyferry_wire::publish::Hint;
 
 impl Agent {
     /// Brings the vault up to date.
@@ -20,6 +22,13 @@ impl Agent {
         };
         self.save()?;
         Ok(SyncDone::new(synced, self.standing()))
+    }
+
+    /// Connects to be told of changes; each hint is a reason to `sync`. There is one at once if this device is behind.
+    pub fn listen(&self) -> Result<Socket, FlowError> {
+        let seq = self.home.head.map_or(0, |head| head.seq);
+        let position = Hint { seq, vault_seq: self.home.vault.cursor };
+        Ok(self.link.gateway().live(reader(&self.home)?, position)?)
     }
 
     /// Reads and verifies every ledger entry of the account. The vault and the devices are read first, for names.

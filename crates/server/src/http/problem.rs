@@ -1,7 +1,7 @@
 //! Errors as a client sees them: a code, a sentence, and nothing about anybody.
 
 use crate::pump::Failure;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keyferry_wire::door::Drop as Reason;
@@ -39,6 +39,16 @@ impl Problem {
         StatusCode::TOO_MANY_REQUESTS,
         "rate_limited",
         "too many requests from this address: wait a second",
+    );
+    pub(super) const UPGRADE: Problem = Problem::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "upgrade",
+        "this address speaks WebSocket version 13 over HTTP/1.1 alone",
+    );
+    pub(super) const LISTENERS: Problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate_limited",
+        "this device or account listens too often already: end another listener",
     );
     pub(super) const TIMEOUT: Problem = Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -107,6 +117,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -1,7 +1,7 @@
 //! The table of routes, each with its limits, and the guard that stands before every handler.
 
 use super::problem::Problem;
-use super::{Edge, read, talk};
+use super::{Edge, live, read, talk};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -25,6 +25,8 @@ pub enum Class {
     Request,
     /// Rows and proofs of an account.
     Read,
+    /// Connections that stay, to be told of changes.
+    Live,
     /// The public ledger.
     Ledger,
     /// Status and figures.
@@ -58,6 +60,7 @@ enum Handler {
     RouteOf,
     Sync,
     Audit,
+    Live,
     Ledger,
 }
 
@@ -73,7 +76,7 @@ const fn takes_frame(template: &'static str, class: Class, handler: Handler) -> 
 }
 
 /// All routes.
-pub static ROUTES: [Route; 11] = [
+pub static ROUTES: [Route; 12] = [
     read_only("/healthz", Class::Status, Handler::Health),
     read_only("/metrics", Class::Status, Handler::Metrics),
     read_only("/v1/status", Class::Status, Handler::Status),
@@ -83,6 +86,7 @@ pub static ROUTES: [Route; 11] = [
     read_only("/v1/route/{account}", Class::Read, Handler::RouteOf),
     read_only("/v1/accounts/{account}/sync", Class::Read, Handler::Sync),
     read_only("/v1/accounts/{account}/audit", Class::Read, Handler::Audit),
+    read_only("/v1/accounts/{account}/live", Class::Live, Handler::Live),
     read_only("/v1/log/{shard}/checkpoint", Class::Ledger, Handler::Ledger),
     read_only("/v1/log/{shard}/tile/{*path}", Class::Ledger, Handler::Ledger),
 ];
@@ -113,6 +117,7 @@ fn method_router(handler: Handler) -> MethodRouter<Arc<Edge>> {
         Handler::RouteOf => get(read::route_of),
         Handler::Sync => get(read::sync),
         Handler::Audit => get(read::audit),
+        Handler::Live => get(live::live),
         Handler::Ledger => get(read::ledger),
     }
 }
