@@ -10,6 +10,7 @@ mod story;
 mod table;
 mod token;
 mod up;
+mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;

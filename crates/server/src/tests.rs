@@ -1,5 +1,7 @@
 //! The whole gateway over loopback, with an enclave that is a test stand-in.
 
+mod live;
+
 use crate::http::{Class, ROUTES, RateLimits, TlsFiles};
 use crate::serve::{Config, Running, StartError, serve_with};
 use crate::store::OpenError;

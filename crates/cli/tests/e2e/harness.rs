@@ -5,6 +5,7 @@ mod peer;
 mod person;
 mod service;
 mod store;
+mod watching;
 mod world;
 
 pub(crate) use device::{Device, Refusal, Said, keyferry};
@@ -12,6 +13,7 @@ pub(crate) use peer::{RelyingParty, skip, workspace};
 pub(crate) use person::Person;
 pub(crate) use service::{Service, children, is_alive, signal};
 pub(crate) use store::{StoredRow, Tables, copy_folder};
+pub(crate) use watching::Watching;
 pub(crate) use world::World;
 
 use base64::Engine as _;

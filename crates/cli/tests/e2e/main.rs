@@ -22,3 +22,4 @@ mod separation;
 mod signing;
 mod tls;
 mod trouble;
+mod watch;
