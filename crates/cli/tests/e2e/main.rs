@@ -14,6 +14,7 @@ mod harness;
 
 mod audit;
 mod commands;
+mod conflict;
 mod crash;
 mod options;
 mod pin;

@@ -15,6 +15,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// A watch reads by itself after so long without a hint: a gateway that keeps hints back delays, and hides nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+
 /// Which entries are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
@@ -57,6 +60,7 @@ pub struct Watch {
     lost: bool,
     backoff: Backoff,
     retry_at: Instant,
+    looked_at: Instant,
     queue: VecDeque<News>,
     /// What ends the watch once all news are told.
     end: Option<FlowError>,
@@ -100,6 +104,7 @@ impl Watch {
             lost: false,
             backoff: Backoff::default(),
             retry_at: Instant::now(),
+            looked_at: Instant::now(),
             queue: VecDeque::new(),
             end: None,
         };
@@ -133,8 +138,12 @@ impl Watch {
 
     fn step(&mut self, patience: Duration) -> Result<(), Trouble> {
         let Some(socket) = &mut self.socket else { return self.connect(patience) };
-        let Some(hint) = socket.next(patience)? else { return Ok(()) };
-        if self.announced.hear(self.position, hint) == Look::Rest {
+        let look = match socket.next(patience)? {
+            Some(hint) => self.announced.hear(self.position, hint),
+            None if self.looked_at.elapsed() >= LOOK_EVERY => Look::Read,
+            None => Look::Rest,
+        };
+        if look == Look::Rest {
             return Ok(());
         }
         let agent = self.open()?;
@@ -176,6 +185,7 @@ impl Watch {
 
     /// Reads on, and holds what was served against what was announced.
     fn read(&mut self, mut agent: Agent) -> Result<(), FlowError> {
+        self.looked_at = Instant::now();
         match &mut self.what {
             What::Entries(audit, after) => {
                 let events = agent.audit_on(audit)?;
