@@ -69,6 +69,7 @@ fn service_with_a_certificate_serves_those_who_believe_its_authority() {
     let laptop = ada.enrol("laptop");
     laptop.create(SITE, &creation(RP_ID, "ada")).done();
     // The live connection believes whom the others believe.
+    laptop.run(&["sync"]).done();
     let follower = Watching::start(&laptop, &["sync", "--follow", "--count", "1"]);
     follower.until_connected();
     laptop.create(SITE, &creation(RP_ID, "bob")).done();

@@ -4,8 +4,11 @@ use crate::harness::{Device, Person, Watching, World, copy_folder, creation, req
 use keyferry_wire::Wire;
 use keyferry_wire::publish::Hint;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tungstenite::Message;
 
 const SITE: &str = "https://example.org";
@@ -255,4 +258,93 @@ fn a_gateway_that_announces_less_than_was_seen_or_nonsense_does_no_harm() {
     assert!(entries > 1);
     assert_eq!(watch.signalled("TERM"), Some(0));
     assert_eq!(watch.ended().1, Vec::<String>::new(), "a hint is no entry");
+}
+
+/// A gateway that can stand still: then it answers readers with what it answered last, and passes on all the rest.
+#[derive(Clone)]
+struct Withholder {
+    url: String,
+    still: Arc<AtomicBool>,
+    answers: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+}
+
+impl Withholder {
+    fn before(address: &str) -> Withholder {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let withholder = Withholder { url, still: Arc::default(), answers: Arc::default() };
+        let (server, address) = (withholder.clone(), address.to_owned());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (server, address) = (server.clone(), address.clone());
+                std::thread::spawn(move || server.answer(client, &address));
+            }
+        });
+        withholder
+    }
+
+    /// One request of a connection.
+    fn answer(&self, mut client: TcpStream, address: &str) -> Option<()> {
+        let head = head_of(&mut client)?;
+        let mut upstream = TcpStream::connect(address).ok()?;
+        let (line, rest) = head.split_once("\r\n")?;
+        let path = line.split([' ', '?']).nth(1)?.to_owned();
+        if path.ends_with("/live") {
+            upstream.write_all(head.as_bytes()).ok()?;
+            let (there, back) = (pipe(&client, &upstream), pipe(&upstream, &client));
+            return there.join().and(back.join()).ok();
+        }
+        let read_only = path.ends_with("/sync") || path.ends_with("/audit");
+        let kept = self.answers.lock().unwrap().get(&path).cloned();
+        if let Some(kept) = kept.filter(|_| read_only && self.still.load(Ordering::SeqCst)) {
+            return client.write_all(&kept).ok();
+        }
+        let fields = rest.to_lowercase();
+        let length = fields.lines().find_map(|field| field.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+        client.read_exact(&mut body).ok()?;
+        let request = format!("{line}\r\nconnection: close\r\n{rest}");
+        upstream.write_all(&[request.as_bytes(), &body].concat()).ok()?;
+        let mut answer = Vec::new();
+        upstream.read_to_end(&mut answer).ok()?;
+        client.write_all(&answer).ok()?;
+        self.answers.lock().unwrap().insert(path, answer);
+        Some(())
+    }
+}
+
+fn head_of(client: &mut TcpStream) -> Option<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).ok()
+}
+
+#[test]
+fn a_gateway_that_withholds_what_happened_is_found_and_told_of_until_it_stops() {
+    let world = World::new();
+    let service = world.service();
+    let gateway = Withholder::before(service.address());
+    let ada = Person::new(&world, &service, "ada");
+    let phone = ada.enrol("phone");
+    let laptop = Person::stranger(&world, &service, "ada").through(&gateway.url).join("laptop");
+    laptop.run(&["sync"]).done();
+    let watch = Watching::start(&laptop, &["watch"]);
+    watch.until_connected();
+    gateway.still.store(true, Ordering::SeqCst);
+    phone.create(SITE, &creation(RP_ID, "ada")).done();
+    // It did not keep the hint back.
+    let refusal = watch.refused();
+    let message = refusal["message"].as_str().unwrap();
+    assert!(refusal["error"] == "stale" && message.contains("serves no more than"), "{refusal}");
+    assert_eq!(watch.ended().1, Vec::<String>::new());
+    for words in [&["passkey", "list"][..], &["pin", "status"], &["watch"], &["audit"]] {
+        let refusal = laptop.run(words).refused("stale");
+        assert!(refusal.message.contains("withholds changes"), "{}", refusal.message);
+    }
+    gateway.still.store(false, Ordering::SeqCst);
+    assert_eq!(laptop.passkey_ids().len(), 1);
+    laptop.run(&["pin", "status"]).done();
 }
