@@ -18,6 +18,9 @@ use words::Style;
 /// The longest wait at a time; nothing depends on it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the end waits for a line that is being written.
+const END_WAIT: Duration = Duration::from_secs(1);
+
 /// How much is waited for.
 struct Goal {
     /// Of entries or changes.
@@ -68,6 +71,9 @@ fn follow_news(
     mut tell: impl FnMut(&News, &mut Goal) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut announced = false;
+    for line in table::standing(watch.standing()).lines().filter(|line| !line.is_empty()) {
+        note(line);
+    }
     loop {
         if !announced && watch.is_connected() {
             announced = true;
@@ -157,8 +163,20 @@ fn end_on_signal() -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
             }
         });
-        let _between_lines = std::io::stdout().lock();
+        until_between_lines();
         std::process::exit(0)
     });
     Ok(())
+}
+
+/// Waits until no line is half written, unless whoever should read it does not.
+fn until_between_lines() {
+    let (free, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _between_lines = std::io::stdout().lock();
+        drop(free);
+        std::thread::park();
+    });
+    // Either way it ends.
+    let _ = wait.recv_timeout(END_WAIT);
 }

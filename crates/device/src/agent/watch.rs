@@ -2,7 +2,7 @@
 //! something is read, so that other commands can use it meanwhile.
 
 use super::{Agent, Options};
-use crate::documents::SyncDone;
+use crate::documents::{Standing, SyncDone};
 use crate::http::GatewayError;
 use crate::live::Socket;
 use crate::random::SystemRandom;
@@ -52,6 +52,7 @@ enum What {
 pub struct Watch {
     path: PathBuf,
     options: Options,
+    standing: Standing,
     what: What,
     announced: Announced,
     /// Up to where this watch has read.
@@ -97,6 +98,7 @@ impl Watch {
         let mut watch = Watch {
             path: path.to_path_buf(),
             options,
+            standing: agent.standing(),
             what,
             announced: Announced::default(),
             position: Hint::default(),
@@ -115,6 +117,11 @@ impl Watch {
     /// Number of the newest entry that was read.
     pub fn seq(&self) -> u64 {
         self.position.seq
+    }
+
+    /// What the home believes without proof.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Whether the service tells of changes now.

@@ -162,8 +162,11 @@ pub(super) async fn audit(
             }
             desk.trail_end(reader, &account)?
         };
-        let trail = walk(&edge, &account, &end)?;
+        let mut trail = walk(&edge, &account, &end)?;
         let counter = &mut *edge.shared.counter();
+        // What was committed during the walk belongs to the state that the page proves.
+        let end = counter.desk.trail_end(&counter.reader, &account)?;
+        trail.extend(&counter.reader, &end).map_err(DeskError::from)?;
         let (from, seen) = (from.unwrap_or(1), seen.unwrap_or(0));
         Ok(counter.desk.audit_page(&counter.reader, &account, &trail, from, size(limit), seen)?)
     };
