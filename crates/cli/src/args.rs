@@ -37,12 +37,14 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Passkey(Passkey),
     /// Fetch what changed since the last time, and verify it.
-    Sync(Home),
+    Sync(Sync),
     /// The account's PIN.
     #[command(subcommand)]
     Pin(Pin),
     /// Fetch and verify the account's whole ledger, entry by entry.
     Audit(Home),
+    /// Show what happens in the account as it happens: each ledger entry, verified before it is shown.
+    Watch(Watch),
     /// Evidence of the enclave.
     #[command(subcommand)]
     Attest(Attest),
@@ -157,6 +159,36 @@ pub(crate) struct Home {
     pub(crate) home: PathBuf,
     #[command(flatten)]
     pub(crate) ca: Ca,
+}
+
+#[derive(Args)]
+pub(crate) struct Sync {
+    #[command(flatten)]
+    pub(crate) home: Home,
+    /// Stay, and say each time that something has changed; with --json a document a line.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// End after so many changes.
+    #[arg(long, value_name = "N", requires = "follow", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) home: Home,
+    /// Show the whole history first.
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) from_start: bool,
+    /// Show the entries after this number first.
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) since: Option<u64>,
+    /// End after so many entries.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after so many seconds; with status 1, if --count was not reached.
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Subcommand)]

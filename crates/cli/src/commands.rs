@@ -5,11 +5,11 @@ use crate::args::{
 };
 use crate::input::{optional_secret, options, secret};
 use crate::output::{Document, Failure};
-use crate::table;
+use crate::{table, watch};
 use keyferry_client::flow::FlowError;
 use keyferry_client::webauthn::ClientDataForm;
-use keyferry_device::agent::NewHome;
-use keyferry_device::documents::Standing;
+use keyferry_device::agent::{Edited, NewHome};
+use keyferry_device::documents::{Standing, SyncDone};
 use keyferry_device::{Agent, Options, Password, Pin as PinText};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,11 +36,9 @@ pub(crate) fn run(command: Command, json: bool) -> Result<(), Failure> {
         }
         Command::Device(device) => device_command(device)?,
         Command::Passkey(passkey) => return passkey_command(passkey, json),
-        Command::Sync(home) => {
-            let done = open(&home)?.sync()?;
-            let text = format!("{} rows changed; up to date and verified at {}", done.changed, done.cursor);
-            document(&done, &done.standing, text)?
-        }
+        Command::Sync(sync) if sync.follow => return watch::follow(&sync, json),
+        Command::Sync(sync) => synced(&open(&sync.home)?.sync()?)?,
+        Command::Watch(arguments) => return watch::run(&arguments, json),
         Command::Pin(pin) => pin_command(pin)?,
         Command::Audit(home) => {
             let done = open(&home)?.audit()?;
@@ -68,6 +66,11 @@ pub(crate) fn run(command: Command, json: bool) -> Result<(), Failure> {
     document.print(json)
 }
 
+pub(crate) fn synced(done: &SyncDone) -> Result<Document, Failure> {
+    let text = format!("{} rows changed; up to date and verified at {}", done.changed, done.cursor);
+    document(done, &done.standing, text)
+}
+
 /// A document and its text, which says, too, what it rests on.
 fn document(value: &impl Serialize, standing: &Standing, mut text: String) -> Result<Document, Failure> {
     let json = serde_json::to_value(value).map_err(|error| Failure::Fault(error.to_string()))?;
@@ -82,7 +85,7 @@ fn done(standing: &Standing, mut json: Value, text: String) -> Result<Document, 
     document(&json, standing, text)
 }
 
-fn agent_options(ca: &Ca, evidence: Option<Evidence>) -> Options {
+pub(crate) fn agent_options(ca: &Ca, evidence: Option<Evidence>) -> Options {
     let mut options = Options { ca: ca.ca.clone(), ..Options::default() };
     if let Some(evidence) = evidence {
         options.trust = evidence.trust;
@@ -198,18 +201,27 @@ fn passkey_command(command: Passkey, json: bool) -> Result<(), Failure> {
         Passkey::Rename { passkey, user_name, display_name } => {
             let display_name = display_name.unwrap_or_else(|| user_name.clone());
             let mut agent = open(&passkey.home)?;
-            agent.rename(&passkey.id, Some(user_name.clone()), Some(display_name))?;
+            let edited = agent.rename(&passkey.id, Some(user_name.clone()), Some(display_name))?;
             let text = format!("{} is shown as {user_name} from now on", passkey.id);
-            done(&agent.standing(), json!({"id": passkey.id, "user_name": user_name}), text)?
+            done_edit(&agent, json!({"id": passkey.id, "user_name": user_name}), text, edited)?
         }
         Passkey::Delete(passkey) => {
             let mut agent = open(&passkey.home)?;
-            agent.delete(&passkey.id)?;
+            let edited = agent.delete(&passkey.id)?;
             let text = format!("{} is deleted on all devices; remove it at the site, too", passkey.id);
-            done(&agent.standing(), json!({"id": passkey.id, "deleted": true}), text)?
+            done_edit(&agent, json!({"id": passkey.id, "deleted": true}), text, edited)?
         }
     };
     document.print(json)
+}
+
+/// An edit says, too, what another device did meanwhile.
+fn done_edit(agent: &Agent, mut json: Value, mut text: String, edited: Edited) -> Result<Document, Failure> {
+    if let Some(meanwhile) = edited.meanwhile {
+        text.push_str(&format!("\n{}", table::printable(&meanwhile)));
+        json["meanwhile"] = json!(meanwhile);
+    }
+    done(&agent.standing(), json, text)
 }
 
 fn ceremony_inputs(ceremony: &Ceremony) -> Result<(Agent, Vec<u8>), Failure> {

@@ -13,6 +13,7 @@ mod table;
 mod token;
 mod up;
 mod upkeep;
+mod watch;
 
 use args::{Cli, Command, Data};
 use clap::Parser;

@@ -102,6 +102,6 @@ pub(crate) fn standing(standing: &Standing) -> String {
 }
 
 /// Text from elsewhere never moves the cursor.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -12,7 +12,7 @@ use keyferry_tlog::{leaf_hash, verify_inclusion};
 use keyferry_wire::Hash;
 use keyferry_wire::frame::Head;
 use keyferry_wire::ledger::{Class, Event, Kind, Leaf, NO_DEVICE, Outcome};
-use keyferry_wire::publish::{AuditEntry, AuditPage};
+use keyferry_wire::publish::{AuditEntry, AuditPage, PasskeyRow};
 use keyferry_wire::refusal::{Code, Refusal};
 
 /// An audit under way.
@@ -81,9 +81,19 @@ impl From<AuditFraud> for FlowError {
 }
 
 impl Audit {
+    /// From the first entry.
     pub fn start(home: &Home) -> Result<Audit, FlowError> {
         let key = home.audit_key()?;
         Ok(Audit { key, head: NO_HEAD, next: 1, last_index: None, events: Vec::new() })
+    }
+
+    /// From the entry after the newest that this device has seen; the chain goes on from the head that it verified.
+    pub fn resume(home: &Home) -> Result<Audit, FlowError> {
+        let start = Audit::start(home)?;
+        Ok(match &home.head {
+            Some(seen) => Audit { head: seen.head, next: seen.seq.saturating_add(1), ..start },
+            None => start,
+        })
     }
 
     /// Number of the first entry to be asked for.
@@ -93,6 +103,22 @@ impl Audit {
 
     /// Takes a page. `None`: ask for the next one.
     pub fn page(&mut self, home: &mut Home, page: &AuditPage) -> Result<Option<Audited>, FlowError> {
+        let Some((tree, events)) = self.events(home, page)? else { return Ok(None) };
+        let entries = events.iter().map(|event| Entry::named(home, event)).collect::<Result<_, _>>()?;
+        Ok(Some(Audited { size: tree.size, root: tree.root, entries }))
+    }
+
+    /// The same without names, and resumable: once it has given events, the next page brings what came after them.
+    /// A gateway that rolls back is remembered in the home.
+    pub fn events(
+        &mut self,
+        home: &mut Home,
+        page: &AuditPage,
+    ) -> Result<Option<(Head, Vec<Event>)>, FlowError> {
+        self.take(home, page).map_err(|error| home.noted(error))
+    }
+
+    fn take(&mut self, home: &mut Home, page: &AuditPage) -> Result<Option<(Head, Vec<Event>)>, FlowError> {
         if page.first != self.next {
             return Err(AuditFraud::Page { wanted: self.next, found: page.first }.into());
         }
@@ -116,8 +142,7 @@ impl Audit {
         }
         home.advance(account_head(&page.account))?;
         home.trust.seen = Some(tree);
-        let entries = self.events.iter().map(|event| name(home, event)).collect::<Result<_, _>>()?;
-        Ok(Some(Audited { size: tree.size, root: tree.root, entries }))
+        Ok(Some((tree, std::mem::take(&mut self.events))))
     }
 
     fn entry(&mut self, tree: &Head, entry: &AuditEntry) -> Result<(), AuditFraud> {
@@ -149,26 +174,44 @@ impl Audit {
     }
 }
 
-/// Names device and relying party, as far as this device knows them.
-fn name(home: &Home, event: &Event) -> Result<Entry, FlowError> {
-    let device = home.devices.iter().find(|info| info.index == event.device && event.device != NO_DEVICE);
-    let device = match event.device {
-        NO_DEVICE => None,
-        index => Some(device.map_or_else(|| format!("device {index}"), |info| info.label.clone())),
-    };
-    let about =
-        |row: &&keyferry_wire::publish::PasskeyRow| sha256(&[&row.id.0]).starts_with(&event.credential);
-    let row = home.vault.rows.iter().find(about);
-    Ok(Entry {
-        seq: event.seq,
-        time_ms: event.time_ms,
-        kind: event.kind,
-        outcome: event.outcome,
-        device,
-        rp_id: row.map(|row| home.passkey(row)).transpose()?.map(|passkey| passkey.metadata.rp_id),
-        left: event.left,
-        verified: event.verified,
-    })
+impl Entry {
+    /// Names device and relying party, as far as this device knows them.
+    pub fn named(home: &Home, event: &Event) -> Result<Entry, FlowError> {
+        let device = match event.device {
+            NO_DEVICE => None,
+            index => Some(device(home, index).map_or_else(|| format!("device {index}"), Clone::clone)),
+        };
+        let passkey = passkey(home, event).map(|row| home.passkey(row)).transpose()?;
+        Ok(Entry {
+            seq: event.seq,
+            time_ms: event.time_ms,
+            kind: event.kind,
+            outcome: event.outcome,
+            device,
+            rp_id: passkey.map(|passkey| passkey.metadata.rp_id),
+            left: event.left,
+            verified: event.verified,
+        })
+    }
+
+    /// Whether the devices that this home knows may not be the ones of this event.
+    pub fn wants_devices(home: &Home, event: &Event) -> bool {
+        let changed = matches!(event.kind, Kind::Enrol | Kind::Join | Kind::RenameDevice);
+        changed || (event.device != NO_DEVICE && device(home, event.device).is_none())
+    }
+
+    /// Whether the event is about a passkey that this home does not know yet.
+    pub fn wants_vault(home: &Home, event: &Event) -> bool {
+        event.credential != [0; 16] && passkey(home, event).is_none()
+    }
+}
+
+fn device(home: &Home, index: u16) -> Option<&String> {
+    home.devices.iter().find(|info| info.index == index).map(|info| &info.label)
+}
+
+fn passkey<'h>(home: &'h Home, event: &Event) -> Option<&'h PasskeyRow> {
+    home.vault.rows.iter().find(|row| sha256(&[&row.id.0]).starts_with(&event.credential))
 }
 
 #[cfg(test)]

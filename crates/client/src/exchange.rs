@@ -84,7 +84,10 @@ pub fn open(
     if reply.id != call.id {
         return Err(SessionError::Foreign.into());
     }
-    let head = verified_head(home, &reply, frame)?;
+    let head = verified_head(home, &reply, frame).map_err(|error| match error {
+        ExchangeError::Flow(error) => ExchangeError::Flow(home.noted(error)),
+        other => other,
+    })?;
     if head.is_none() && is_gated(call, &reply.answers) {
         return Err(FlowError::evidence(
             "the reply to a step that must be in the ledger shows no checkpoint",

@@ -16,7 +16,7 @@ pub use account::CreateAccount;
 pub use devices::{ListDevices, RenameDevice};
 pub use enrol::{Enrol, Enrolled};
 pub use join::Join;
-pub use passkey::{Create, DeletePasskey, Get, RenamePasskey};
+pub use passkey::{Create, Crossed, DeletePasskey, Get, RenamePasskey, is_crossed, latest};
 pub use pin::{PinChange, PinStatus};
 pub use typed::{Costs, Credentials, Password, Pin};
 

@@ -48,6 +48,8 @@ message! {
         10 => pub vault: Vault,
         11 => pub devices: Vec<DeviceInfo>,
         12 => pub pending: Option<Pending>,
+        /// What the gateway was caught at, in a sentence: told again until it shows what this device has seen.
+        13 => pub alarm: Option<String>,
     }
 }
 
@@ -157,6 +159,7 @@ impl Home {
             vault: Vault::default(),
             devices: Vec::new(),
             pending: None,
+            alarm: None,
         }
     }
 
@@ -237,10 +240,13 @@ impl Home {
         if let Some(old) = &self.head {
             let back = new.seq < old.seq || new.vault_seq < old.vault_seq;
             if back {
-                return Err(Refusal::new(
-                    Code::Stale,
-                    "the account's state is older than what this device has seen: it was rolled back",
-                ));
+                let sentence = format!(
+                    "the account's state is older than what this device has seen: it was rolled back \
+                     (seen: {}; shown: {})",
+                    place(old),
+                    place(&new)
+                );
+                return Err(self.alarmed(Refusal::new(Code::Stale, sentence)));
             }
             let forked = (new.seq == old.seq && new.head != old.head)
                 || (new.vault_seq == old.vault_seq && new.vault_root != old.vault_root);
@@ -253,6 +259,22 @@ impl Home {
         }
         self.head = Some(new);
         Ok(())
+    }
+
+    /// Remembers that a gateway withholds or rolls back.
+    pub(crate) fn alarmed(&mut self, refusal: Refusal) -> Refusal {
+        if refusal.code == Code::Stale {
+            self.alarm = Some(refusal.message.clone());
+        }
+        refusal
+    }
+
+    /// The same for whatever reading the gateway's data ended in.
+    pub(crate) fn noted(&mut self, error: FlowError) -> FlowError {
+        match error {
+            FlowError::Refused(refusal) => self.alarmed(refusal).into(),
+            fault @ FlowError::Fault(_) => fault,
+        }
     }
 
     /// The passkeys that can be used, most recent first.
@@ -333,6 +355,11 @@ impl DeviceKeys {
     pub fn sealing_public(&self) -> [u8; 32] {
         BoxKey::from_bytes(self.sealing.expose()).public()
     }
+}
+
+/// Where an account stands, for a sentence.
+fn place(head: &AccountHead) -> String {
+    format!("entry {}, change {} of the vault", head.seq, head.vault_seq)
 }
 
 fn not_a_member() -> FlowError {

@@ -18,8 +18,11 @@ use keyferry_wire::{Hash, Wire};
 pub enum Fraud {
     #[error("the checkpoint is not of this account's log, or not signed by its key")]
     Checkpoint,
-    #[error("the ledger shown is older than what this device has seen: it was rolled back")]
-    RolledBack,
+    #[error(
+        "the ledger shown is older than what this device has seen: it was rolled back \
+         (seen: {seen} entries; shown: {shown})"
+    )]
+    RolledBack { seen: u64, shown: u64 },
     #[error("the ledger shown does not extend what this device has seen: there are two ledgers")]
     Forked,
     #[error("the account's log, or its key, is another than the one this home has pinned")]
@@ -37,7 +40,7 @@ pub enum Fraud {
 impl From<Fraud> for Refusal {
     fn from(fraud: Fraud) -> Refusal {
         let code = match fraud {
-            Fraud::RolledBack | Fraud::OldState => Code::Stale,
+            Fraud::RolledBack { .. } | Fraud::OldState => Code::Stale,
             _ => Code::Evidence,
         };
         Refusal::new(code, fraud.to_string())
@@ -88,7 +91,7 @@ impl Trust {
 /// Whether `new` is the tree of `seen` or an extension of it. The same size needs no proof, only the same root.
 fn extends(seen: &Head, new: &Head, consistency: &[Hash]) -> Result<(), Fraud> {
     if new.size < seen.size {
-        return Err(Fraud::RolledBack);
+        return Err(Fraud::RolledBack { seen: seen.size, shown: new.size });
     }
     if new.size == seen.size {
         return if new.root == seen.root { Ok(()) } else { Err(Fraud::Forked) };

@@ -29,8 +29,10 @@ pub struct Synced {
 /// What a gateway did to the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowFraud {
-    #[error("the gateway withholds changes: this device has seen a newer vault than it shows")]
-    Withheld,
+    #[error(
+        "the gateway withholds changes: this device has seen change {seen} of its vault, and is shown no more than {shown}"
+    )]
+    Withheld { seen: u64, shown: u64 },
     #[error("the gateway shows an older version of a passkey than this device has")]
     RolledBack,
     #[error("the gateway's rows are out of order")]
@@ -46,7 +48,7 @@ pub enum RowFraud {
 impl From<RowFraud> for FlowError {
     fn from(fraud: RowFraud) -> FlowError {
         let code = match fraud {
-            RowFraud::Withheld | RowFraud::RolledBack => Code::Stale,
+            RowFraud::Withheld { .. } | RowFraud::RolledBack => Code::Stale,
             _ => Code::Evidence,
         };
         FlowError::Refused(Refusal::new(code, fraud.to_string()))
@@ -66,8 +68,12 @@ impl Sync {
         self.cursor
     }
 
-    /// Takes a page. `None`: ask for the next one.
+    /// Takes a page. `None`: ask for the next one. A gateway that withholds or rolls back is remembered in the home.
     pub fn page(&mut self, home: &mut Home, page: SyncPage) -> Result<Option<Synced>, FlowError> {
+        self.take(home, page).map_err(|error| home.noted(error))
+    }
+
+    fn take(&mut self, home: &mut Home, page: SyncPage) -> Result<Option<Synced>, FlowError> {
         let endless = page.more && page.rows.is_empty();
         if endless {
             return Err(RowFraud::Disordered.into());
@@ -126,7 +132,8 @@ impl Sync {
             return Err(RowFraud::Unproved);
         }
         let newest = home.head.map_or(0, |head| head.vault_seq);
-        if newest > self.cursor { Err(RowFraud::Withheld) } else { Ok(()) }
+        let (seen, shown) = (newest, self.cursor);
+        if seen > shown { Err(RowFraud::Withheld { seen, shown }) } else { Ok(()) }
     }
 
     fn root(&self) -> Hash {

@@ -6,6 +6,7 @@
 mod link;
 mod passkeys;
 mod reading;
+mod watch;
 
 use crate::documents::{
     AccountCreated, Attested, Device, DeviceAdmitted, DeviceList, PinChanged, PinState, Standing,
@@ -26,7 +27,9 @@ use keyferry_crypto::hash::sha256;
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{DeviceId, Hash};
 use link::Link;
+pub use passkeys::Edited;
 use std::path::{Path, PathBuf};
+pub use watch::{News, Since, Watch};
 
 const STATE_FILE: &str = "state";
 /// Label of a device that was given none.
@@ -64,7 +67,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Opens a home that is a member of an account.
+    /// Opens a home that is a member of an account. While its gateway withholds or rolls back, it is refused.
     pub fn open(path: &Path, options: Options) -> Result<Agent, FlowError> {
         let missing = || -> FlowError {
             let sentence = format!("there is no home at {}: enrol or join first", path.display());
@@ -76,6 +79,7 @@ impl Agent {
         let stored = home_hash(&home);
         let mut agent = Agent::new(folder, home, keys, options)?;
         agent.state.stored = Some(stored);
+        agent.resolve()?;
         Ok(agent)
     }
 

@@ -1,17 +1,19 @@
 //! HTTP to the gateway. It carries ciphertext and proofs; nothing here is believed because of who sent it.
 
+use crate::live::Socket;
 use keyferry_client::base64url;
 use keyferry_client::flow::FlowError;
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
-use keyferry_wire::publish::{AuditPage, SyncPage};
+use keyferry_wire::publish::{AuditPage, Hint, SyncPage};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AccountId, Wire};
-use std::path::Path;
+use rustls::pki_types::CertificateDer;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 /// The gateway's paths.
@@ -71,6 +73,7 @@ impl From<GatewayError> for FlowError {
 pub struct Gateway {
     agent: Agent,
     base: String,
+    ca: Option<PathBuf>,
 }
 
 /// Whom a page is read for.
@@ -109,7 +112,7 @@ impl Gateway {
             .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Gateway { agent, base })
+        Ok(Gateway { agent, base, ca: ca.map(Path::to_path_buf) })
     }
 
     pub fn status(&self) -> Result<Status, GatewayError> {
@@ -145,6 +148,14 @@ impl Gateway {
 
     pub fn audit(&self, reader: Reader<'_>, from: u64) -> Result<AuditPage, GatewayError> {
         self.get(&reader.path("audit", "from", from), Some(reader.access))
+    }
+
+    /// Connects to be told of changes. The gateway says at once where the account stands, unless it is at `position`.
+    pub fn live(&self, reader: Reader<'_>, position: Hint) -> Result<Socket, GatewayError> {
+        let account = base64url::encode(&reader.account.0);
+        let Hint { seq, vault_seq } = position;
+        let path = format!("{}/{account}/live?seq={seq}&vault_seq={vault_seq}", path::ACCOUNTS);
+        Socket::connect(&self.base, self.ca.as_deref(), &path, base64url::encode(reader.access))
     }
 
     fn get<T: Wire>(&self, path: &str, access: Option<&[u8; 32]>) -> Result<T, GatewayError> {
@@ -239,11 +250,11 @@ fn problem(status: StatusCode, response: Response<Body>) -> GatewayError {
 }
 
 /// A stranger's text for a terminal: one line, no control characters.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-fn check_address(base: &str) -> Result<(), FlowError> {
+pub(crate) fn check_address(base: &str) -> Result<(), FlowError> {
     let usage =
         || FlowError::fault(format!("{} is not the address of a server: use https://HOST", printable(base)));
     let uri: ureq::http::Uri = base.parse().map_err(|_| usage())?;
@@ -262,19 +273,26 @@ fn check_address(base: &str) -> Result<(), FlowError> {
 /// The public roots, or the certificates of a PEM file in their place.
 fn roots(ca: Option<&Path>) -> Result<RootCerts, FlowError> {
     let Some(path) = ca else { return Ok(RootCerts::WebPki) };
+    let certificates: Vec<_> =
+        pem_certificates(path)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+/// The certificates of a PEM file, of which there must be one.
+pub(crate) fn pem_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FlowError> {
     let cannot =
         |why: String| FlowError::fault(format!("the CA file {} cannot be used: {why}", path.display()));
     let pem = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| cannot(error.to_string()))? {
-            certificates.push(certificate);
+            certificates.push(CertificateDer::from(certificate.der().to_vec()));
         }
     }
     if certificates.is_empty() {
         return Err(cannot("it has no certificate".to_owned()));
     }
-    Ok(RootCerts::new_with_certs(&certificates))
+    Ok(certificates)
 }
 
 #[cfg(test)]

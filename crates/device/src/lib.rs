@@ -9,6 +9,7 @@ pub mod documents;
 pub mod folder;
 pub mod http;
 pub mod keystore;
+pub mod live;
 mod platform;
 pub mod random;
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod limits;
+mod live;
 mod openapi;
 mod problem;
 mod read;

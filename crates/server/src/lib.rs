@@ -12,6 +12,7 @@ pub mod desk;
 pub mod http;
 pub mod ledger;
 pub mod link;
+pub mod live;
 pub mod metrics;
 pub mod platform;
 pub mod pump;

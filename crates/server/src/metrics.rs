@@ -37,6 +37,12 @@ pub struct Metrics {
     pub tls_reload_failures: AtomicU64,
     /// When the TLS certificate ends, in seconds since 1970; 0 without one.
     pub tls_not_after: AtomicU64,
+    /// Live connections that are open.
+    pub live_connections: AtomicU64,
+    /// Hints sent.
+    pub hints: AtomicU64,
+    /// Live connections that were ended because the other side did not read or answer.
+    pub live_dropped: AtomicU64,
 }
 
 /// Upper bounds in powers of four, from 1: microseconds up to 67 s, or counts.
@@ -122,6 +128,12 @@ impl Metrics {
                 "TLS pairs that cannot be served.",
                 &self.tls_reload_failures,
             ),
+            ("keyferry_hints_total", "Hints sent over live connections.", &self.hints),
+            (
+                "keyferry_live_dropped_total",
+                "Live connections ended because the other side neither read nor answered.",
+                &self.live_dropped,
+            ),
         ];
         for (name, help, value) in counters {
             let value = value.load(Ordering::Relaxed);
@@ -133,6 +145,9 @@ impl Metrics {
             let help = "End of the TLS certificate, since 1970.";
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {not_after}");
         }
+        let (name, value) = ("keyferry_live_connections", self.live_connections.load(Ordering::Relaxed));
+        let help = "Live connections that are open.";
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
         self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");
         self.turn_requests.write(&mut out, "keyferry_turn_requests", "Requests in a turn.");

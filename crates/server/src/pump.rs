@@ -13,6 +13,7 @@ pub use boot::BootError;
 use crate::desk::{Desk, DeskError, OpenDeskError};
 use crate::ledger::LedgerFiles;
 use crate::link::{Enclave, KeyBroker, Launcher, LinkError};
+use crate::live::{Live, LiveLimits};
 use crate::metrics::Metrics;
 use crate::serve::CommitMode;
 use crate::store::{Checkpointed, CommitError, SqliteReader, SqliteStore};
@@ -86,6 +87,8 @@ pub struct Shared {
     counter: Mutex<Counter>,
     published: RwLock<Option<Arc<Published>>>,
     absence: RwLock<Failure>,
+    /// Those who listen.
+    pub live: Arc<Live>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -97,8 +100,16 @@ impl Shared {
             counter: Mutex::new(Counter { desk, reader }),
             published: RwLock::new(None),
             absence: RwLock::new(Failure::Enclave),
+            live: Live::new(LiveLimits::default()),
             metrics: Arc::default(),
         }
+    }
+
+    /// The same with other limits for those who listen.
+    #[must_use]
+    pub fn with_live(mut self, limits: LiveLimits) -> Shared {
+        self.live = Live::new(limits);
+        self
     }
 
     /// Desk and reader; nobody holds them for longer than a batch takes to be taken in.

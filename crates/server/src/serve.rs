@@ -5,6 +5,7 @@ use crate::http::{self, Edge, TlsError, TlsKeeper};
 pub use crate::http::{RateLimits, TlsFiles};
 use crate::ledger::{DiskFiles, LedgerFiles};
 use crate::link::{KeyBroker, Launcher};
+pub use crate::live::LiveLimits;
 use crate::platform::EnclaveCommand;
 use crate::pump::{BootError, Job, Parts, Pump, Shared};
 use crate::store::{OpenError, ReadError, SqliteStore};
@@ -49,6 +50,8 @@ pub struct Config {
     pub rates: RateLimits,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Those who listen, beside these connections.
+    pub live: LiveLimits,
     /// Requests that may wait for the enclave.
     pub queue_max: usize,
     /// How much goes into one commit.
@@ -74,6 +77,7 @@ impl Config {
             shards: 1,
             rates: RateLimits::default(),
             connections_max: 4096,
+            live: LiveLimits::default(),
             queue_max: 4096,
             commit: CommitMode::Group,
             worker_threads: 2,
@@ -240,7 +244,7 @@ fn open(config: &Config, store: &SqliteStore, files: Arc<dyn LedgerFiles>) -> Re
     if let Some(shard) = desk.shards_with_wrong_rows().first() {
         return Err(StartError::Rows(*shard));
     }
-    Ok(Shared::new(desk, reader))
+    Ok(Shared::new(desk, reader).with_live(config.live))
 }
 
 impl Running {
@@ -274,8 +278,15 @@ impl Running {
 
     fn end(&mut self) {
         let _ = self.stop.send(true);
+        self.shared.live.close();
         if let (Some(runtime), Some(serving)) = (&self.runtime, self.serving.take()) {
-            let _ = runtime.block_on(async { tokio::time::timeout(STOP_GRACE, serving).await });
+            let live = Arc::clone(&self.shared.live);
+            let ended = async {
+                // A panic of the accept loop was printed by its own thread.
+                let _ = serving.await;
+                live.ended().await;
+            };
+            let _ = runtime.block_on(async { tokio::time::timeout(STOP_GRACE, ended).await });
         }
         // A full queue is emptied by the pump, which then sees this.
         let _ = self.jobs.send(Job::Stop);

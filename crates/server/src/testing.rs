@@ -221,8 +221,8 @@ pub(crate) struct Script {
 type Waiting = (u64, ReplyFrame, u64);
 
 /// A test stand-in for an enclave: no secrets, no checks. A frame's ciphertext is a word that says what to do:
-/// `put` writes an entry, `need` asks for rows first, `later` puts off and then answers, `read` answers at once, `drop`
-/// drops, `die` breaks the link.
+/// `put` writes an entry, `revoke` takes the device's access away, `need` asks for rows first, `later` puts off and then
+/// answers, `read` answers at once, `drop` drops, `die` breaks the link.
 pub(crate) struct StandInEnclave {
     script: Arc<Mutex<Script>>,
     scribes: Vec<Scribe>,
@@ -343,6 +343,12 @@ impl StandInEnclave {
                 (b"put", Some(view)) => {
                     replies.push((work.ticket, reply(&frame)));
                     edits.push(self.edit(view));
+                    continue;
+                }
+                (b"revoke", Some(view)) => {
+                    replies.push((work.ticket, reply(&frame)));
+                    let devices = vec![device_put(1, b"revoked device", None)];
+                    edits.push(Edit { devices, ..self.edit(view) });
                     continue;
                 }
                 (_, _) => {

@@ -1,6 +1,7 @@
 //! The whole gateway over loopback, with an enclave that is a test stand-in.
 
 mod document;
+mod live;
 
 use crate::http::{Class, ROUTES, RateLimits, TlsFiles};
 use crate::serve::{Config, Running, StartError, serve_with};
@@ -334,6 +335,29 @@ fn many_clients_share_commits_and_lose_nothing() {
     let own: AuditPage = gateway.audit(10, "").cbor();
     assert_eq!(own.account.seq, 5);
     assert!(gateway.script.lock().unwrap().largest_turn > 1);
+}
+
+#[test]
+fn a_page_that_says_that_there_is_more_has_entries_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(folder.path());
+    gateway.request(b"put", Some(account(1)), None).cbor::<ReplyFrame>();
+    let mut next = 1;
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..100 {
+                gateway.request(b"put", Some(account(1)), None).cbor::<ReplyFrame>();
+            }
+        });
+        while !writer.is_finished() {
+            let page: AuditPage = gateway.audit(1, &format!("from={next}&limit=256")).cbor();
+            let shown = u64::try_from(page.entries.len()).unwrap();
+            assert_eq!(next + shown, page.account.seq + 1, "the entries reach the state that is proved");
+            next += shown;
+        }
+    });
+    let page: AuditPage = gateway.audit(1, &format!("from={next}&limit=256")).cbor();
+    assert_eq!((page.account.seq, page.more), (101, false));
 }
 
 #[test]

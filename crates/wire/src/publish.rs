@@ -107,6 +107,17 @@ message! {
 }
 
 message! {
+    /// Where an account stands, as its gateway says it over a live connection: a reason to look, never a fact.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Hint {
+        /// Number of the account's newest ledger entry.
+        1 => pub seq: u64,
+        /// Number of the vault's newest change.
+        2 => pub vault_seq: u64,
+    }
+}
+
+message! {
     /// Who serves an account.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Route {

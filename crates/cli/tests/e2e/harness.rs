@@ -10,6 +10,7 @@ mod recorder;
 mod service;
 mod store;
 pub(crate) mod traces;
+mod watching;
 mod world;
 
 pub(crate) use canary::{Finder, forms, hex};
@@ -20,6 +21,7 @@ pub(crate) use person::Person;
 pub(crate) use recorder::{Recorder, head_and_body};
 pub(crate) use service::{Service, children, is_alive, signal};
 pub(crate) use store::{StoredRow, Tables, copy_folder};
+pub(crate) use watching::Watching;
 pub(crate) use world::World;
 
 use base64::Engine as _;

@@ -1,6 +1,6 @@
 //! TLS, with a certificate authority made here.
 
-use crate::harness::{Device, Person, Service, World, creation, keyferry, request, signal, until};
+use crate::harness::{Device, Person, Service, Watching, World, creation, keyferry, request, signal, until};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -68,6 +68,12 @@ fn service_with_a_certificate_serves_those_who_believe_its_authority() {
     ada.create_account().done();
     let laptop = ada.enrol("laptop");
     laptop.create(SITE, &creation(RP_ID, "ada")).done();
+    // The live connection believes whom the others believe.
+    laptop.run(&["sync"]).done();
+    let follower = Watching::start(&laptop, &["sync", "--follow", "--count", "1"]);
+    follower.until_connected();
+    laptop.create(SITE, &creation(RP_ID, "bob")).done();
+    assert_eq!(follower.ended().0, Some(0));
     let phone = ada.join("phone");
     phone.get(SITE, &request(RP_ID)).done();
     phone.audit();

@@ -174,7 +174,10 @@ fn a_history_that_was_rolled_back_is_noticed() {
     ledger.event(Kind::Attempt, None);
     ledger.seal();
     audit(&mut home, |home, first| ledger.audit_page(home, first, 100)).unwrap();
-    assert_eq!(fraud(&mut home, &yesterday, |_| ()), Fraud::RolledBack.to_string());
+    let (seen, shown) = (ledger.size(), yesterday.size());
+    let rolled_back = Fraud::RolledBack { seen, shown }.to_string();
+    assert_eq!(fraud(&mut home, &yesterday, |_| ()), rolled_back);
+    assert_eq!(home.alarm, Some(rolled_back), "it is remembered");
 }
 
 #[test]
@@ -186,4 +189,46 @@ fn a_history_behind_what_an_enclave_told_of_is_noticed() {
     home.advance(account_head(&ledger.proof(&home))).unwrap();
     let result = audit(&mut home, |home, first| behind.audit_page(home, first, 100));
     assert!(matches!(result, Err(FlowError::Refused(refusal)) if refusal.code == Code::Stale));
+}
+
+#[test]
+fn a_history_is_followed_from_what_was_seen_and_only_what_came_after_is_told() {
+    let (mut ledger, mut home) = (history(), member(&history()));
+    let read = |audit: &mut Audit, home: &mut Home, ledger: &Ledger| {
+        let mut seen = Vec::new();
+        loop {
+            let page = ledger.audit_page(home, audit.next(), 2);
+            if let Some((_, events)) = audit.events(home, &page).unwrap() {
+                seen.extend(events.iter().map(|event| event.seq));
+                return seen;
+            }
+        }
+    };
+    let mut whole = Audit::start(&home).unwrap();
+    let all = read(&mut whole, &mut home, &ledger);
+    let mut after = Audit::resume(&home).unwrap();
+    assert_eq!(read(&mut after, &mut home, &ledger), Vec::<u64>::new());
+    ledger.event(Kind::Attempt, None);
+    ledger.event(Kind::Result, None);
+    ledger.event(Kind::Attempt, None);
+    ledger.seal();
+    let next = all.last().unwrap() + 1;
+    assert_eq!(read(&mut whole, &mut home, &ledger), [next, next + 1, next + 2]);
+    assert_eq!(read(&mut after, &mut home, &ledger), [next, next + 1, next + 2]);
+    assert_eq!(read(&mut after, &mut home, &ledger), Vec::<u64>::new());
+}
+
+#[test]
+fn a_followed_history_that_does_not_go_on_from_what_was_seen_is_noticed() {
+    let (mut ledger, mut home) = (history(), member(&history()));
+    audit(&mut home, |home, first| ledger.audit_page(home, first, 100)).unwrap();
+    let mut after = Audit::resume(&home).unwrap();
+    ledger.event(Kind::Attempt, None);
+    ledger.event(Kind::Result, None);
+    ledger.seal();
+    let mut page = ledger.audit_page(&home, after.next(), 100);
+    // The first of the two is kept back, and the second one is shown in its place.
+    page.entries.remove(0);
+    let refused = after.events(&mut home, &page);
+    assert!(matches!(refused, Err(FlowError::Refused(refusal)) if refusal.code == Code::Evidence));
 }

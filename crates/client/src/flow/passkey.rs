@@ -13,7 +13,7 @@ use keyferry_wire::command::{
     self, Answer, Assert, Command, CreatePasskey, CredProtect, LargeBlobUse, LargeBlobWrite, UserVerification,
 };
 use keyferry_wire::limits::CREDENTIAL_LIST_MAX;
-use keyferry_wire::refusal::Code;
+use keyferry_wire::refusal::{Code, Refusal};
 
 /// Makes a passkey for a relying party.
 #[derive(Debug)]
@@ -196,6 +196,69 @@ impl Flow for DeletePasskey {
         let call = Call::fresh(Sender::Member, vec![delete], random).by(self.user);
         Ok(Step::Call(call.with_wrapped().about(vec![id])))
     }
+}
+
+/// What becomes of an edit that met one of another device. The version that an edit names was read before; the enclave
+/// refuses it if the passkey has changed since. Then the device syncs, and looks whether the user's wish still holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Crossed {
+    /// It does: the same edit again, on what there is now. The sentence says what had changed.
+    Again(String),
+    /// There is nothing left to do; the sentence says why.
+    Done(String),
+    /// It may not: the user decides anew.
+    Refused(Refusal),
+}
+
+impl RenamePasskey {
+    /// `before`: the passkey that the user saw. An acknowledged name of another device is not written over unseen.
+    pub fn crossed(&self, before: &Passkey, home: &Home) -> Result<Crossed, FlowError> {
+        let now = latest(home, before.id)?;
+        let names =
+            |passkey: &Passkey| (passkey.metadata.user_name.clone(), passkey.metadata.display_name.clone());
+        let (user_name, display_name) = names(before);
+        let wish =
+            (self.user_name.clone().unwrap_or(user_name), self.display_name.clone().unwrap_or(display_name));
+        Ok(if now.deleted {
+            Crossed::Refused(conflict("the passkey was deleted on another device meanwhile".to_owned()))
+        } else if names(&now) == wish {
+            Crossed::Done("another device has given it the same name meanwhile".to_owned())
+        } else if names(&now) == names(before) {
+            Crossed::Again("another device had changed it meanwhile; its name was as before".to_owned())
+        } else {
+            Crossed::Refused(conflict(format!(
+                "another device has renamed the passkey to \"{}\" meanwhile: rename it again if yours is to hold",
+                now.metadata.user_name
+            )))
+        })
+    }
+}
+
+impl DeletePasskey {
+    /// `before`: the passkey that the user saw. Whoever deletes means the passkey, whatever it is called meanwhile.
+    pub fn crossed(&self, before: &Passkey, home: &Home) -> Result<Crossed, FlowError> {
+        let now = latest(home, before.id)?;
+        Ok(if now.deleted {
+            Crossed::Done("another device has deleted it meanwhile".to_owned())
+        } else {
+            let name = &now.metadata.user_name;
+            Crossed::Again(format!("another device had changed it meanwhile; its name was \"{name}\""))
+        })
+    }
+}
+
+/// Whether a refusal says that an edit met another device's.
+pub fn is_crossed(code: Code) -> bool {
+    matches!(code, Code::Conflict | Code::NoCredentials)
+}
+
+/// The passkey as last synced, deleted or not.
+pub fn latest(home: &Home, id: CredentialId) -> Result<Passkey, FlowError> {
+    home.row(&id).map(|row| home.passkey(row)).transpose()?.ok_or_else(none)
+}
+
+fn conflict(sentence: String) -> Refusal {
+    Refusal::new(Code::Conflict, sentence)
 }
 
 fn edited(answers: Option<Vec<Answer>>, id: CredentialId) -> Result<Step<u64>, FlowError> {

@@ -62,6 +62,34 @@ fn pages_of_one_row_lead_to_the_same_vault() {
 }
 
 #[test]
+fn an_interrupted_sync_goes_on_at_its_cursor() {
+    let (ledger, mut home) = (vault(), member(&vault()));
+    let mut sync = Sync::start(&home).unwrap();
+    let first = ledger.sync_page(&home, sync.cursor(), 2);
+    assert_eq!(sync.page(&mut home, first).unwrap(), None);
+    // The answer to the second is lost on its way; what is asked for again is the rest.
+    let lost = ledger.sync_page(&home, sync.cursor(), 2);
+    let again = ledger.sync_page(&home, sync.cursor(), 2);
+    assert_eq!((&lost, again.rows.len()), (&again, 1));
+    assert_eq!(sync.page(&mut home, again).unwrap(), Some(Synced { cursor: 3, changed: 3 }));
+}
+
+#[test]
+fn a_sync_that_was_given_up_begins_where_the_last_verified_one_ended() {
+    let (mut ledger, mut home) = (vault(), member(&vault()));
+    honest(&ledger, &mut home);
+    ledger.put(4, "four.example", false);
+    ledger.put(5, "five.example", false);
+    ledger.seal();
+    let mut given_up = Sync::start(&home).unwrap();
+    let page = ledger.sync_page(&home, given_up.cursor(), 1);
+    assert_eq!(given_up.page(&mut home, page).unwrap(), None);
+    drop(given_up);
+    assert_eq!(home.vault.cursor, 3, "what no proof has shown is not taken over");
+    assert_eq!(honest(&ledger, &mut home), Synced { cursor: 5, changed: 2 });
+}
+
+#[test]
 fn a_withheld_row_is_noticed() {
     let (ledger, mut home) = (vault(), member(&vault()));
     altered(&fraud(&mut home, &ledger, |page| drop(page.rows.remove(1))));
@@ -123,7 +151,10 @@ fn yesterdays_vault_is_noticed_after_a_sync() {
     ledger.seal();
     honest(&ledger, &mut home);
     let refusal = fraud(&mut home, &yesterday, |_| ());
-    assert_eq!((refusal.code, refusal.message), (Code::Stale, crate::proof::Fraud::RolledBack.to_string()));
+    let (seen, shown) = (ledger.size(), yesterday.size());
+    let rolled_back = crate::proof::Fraud::RolledBack { seen, shown }.to_string();
+    assert_eq!((refusal.code, refusal.message), (Code::Stale, rolled_back.clone()));
+    assert_eq!(home.alarm, Some(rolled_back), "it is remembered");
 }
 
 #[test]
@@ -135,7 +166,9 @@ fn changes_that_an_enclave_told_of_cannot_be_withheld() {
     ledger.seal();
     home.advance(account_head(&ledger.proof(&home))).unwrap();
     let refusal = fraud(&mut home, &silent, |_| ());
-    assert_eq!((refusal.code, refusal.message), (Code::Stale, RowFraud::Withheld.to_string()));
+    let withheld = RowFraud::Withheld { seen: 4, shown: 3 }.to_string();
+    assert_eq!((refusal.code, refusal.message), (Code::Stale, withheld.clone()));
+    assert_eq!(home.alarm, Some(withheld), "it is remembered");
 }
 
 #[test]

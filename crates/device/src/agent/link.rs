@@ -89,6 +89,14 @@ impl Link {
         })
     }
 
+    /// Reads from the gateway, again after trouble on the way: whatever was read before stays read.
+    pub(super) fn read<T>(
+        &mut self,
+        mut ask: impl FnMut(&Gateway) -> Result<T, GatewayError>,
+    ) -> Result<T, FlowError> {
+        self.retrying(|link| Ok(ask(&link.gateway)?))
+    }
+
     fn retrying<T>(&mut self, mut step: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T, FlowError> {
         let mut wait = BACKOFF;
         for _ in 1..TRIES_MAX {

@@ -3,7 +3,10 @@
 use super::Agent;
 use crate::documents::{PasskeyLine, PasskeyList};
 use keyferry_client::base64url;
-use keyferry_client::flow::{Create, DeletePasskey, FlowError, Get, RenamePasskey};
+use keyferry_client::flow::{
+    Create, Crossed, DeletePasskey, Flow, FlowError, Get, RenamePasskey, is_crossed, latest,
+};
+use keyferry_client::home::{Home, Passkey};
 use keyferry_client::webauthn::{
     AuthenticationResponse, CreateRequest, GetLargeBlob, GetRequest, RegistrationResponse,
 };
@@ -58,20 +61,66 @@ impl Agent {
         id: &str,
         user_name: Option<String>,
         display_name: Option<String>,
-    ) -> Result<(), FlowError> {
-        let id = credential(id)?;
-        self.sync()?;
-        self.run(RenamePasskey::new(id, user_name, display_name))?;
-        self.sync().map(drop)
+    ) -> Result<Edited, FlowError> {
+        let rename = |id| RenamePasskey::new(id, user_name.clone(), display_name.clone());
+        self.edit(id, rename, |edit, before, home| edit.crossed(before, home))
     }
 
-    pub fn delete(&mut self, id: &str) -> Result<(), FlowError> {
-        let (id, user) = (credential(id)?, self.user());
+    pub fn delete(&mut self, id: &str) -> Result<Edited, FlowError> {
+        let user = self.user();
+        self.edit(id, |id| DeletePasskey::new(id, user), |edit, before, home| edit.crossed(before, home))
+    }
+
+    /// Edits the passkey as it is after a sync. If another device was quicker, looks whether the wish still holds.
+    fn edit<F: Flow<Output = u64>>(
+        &mut self,
+        id: &str,
+        flow: impl Fn(CredentialId) -> F,
+        crossed: impl Fn(&F, &Passkey, &Home) -> Result<Crossed, FlowError>,
+    ) -> Result<Edited, FlowError> {
+        let id = credential(id)?;
         self.sync()?;
-        self.run(DeletePasskey::new(id, user))?;
-        self.sync().map(drop)
+        let before = latest(&self.home, id)?;
+        let mut meanwhile = None;
+        for _ in 1..EDITS_MAX {
+            let refusal = match self.run(flow(id)) {
+                Err(FlowError::Refused(refusal)) if is_crossed(refusal.code) && !before.deleted => refusal,
+                result => return self.edited(result, meanwhile),
+            };
+            self.sync()?;
+            if latest(&self.home, id)?.version == before.version {
+                return Err(refusal.into());
+            }
+            match crossed(&flow(id), &before, &self.home)? {
+                Crossed::Again(sentence) => meanwhile = Some(sentence),
+                Crossed::Done(sentence) => return Ok(Edited { meanwhile: Some(sentence) }),
+                Crossed::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+        let result = self.run(flow(id));
+        self.edited(result, meanwhile)
+    }
+
+    fn edited(
+        &mut self,
+        result: Result<u64, FlowError>,
+        meanwhile: Option<String>,
+    ) -> Result<Edited, FlowError> {
+        result?;
+        self.sync()?;
+        Ok(Edited { meanwhile })
     }
 }
+
+/// An edit that holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// What another device had done meanwhile, in a sentence.
+    pub meanwhile: Option<String>,
+}
+
+/// How often an edit is made while other devices are quicker.
+const EDITS_MAX: u32 = 4;
 
 /// Whether a sync may help.
 fn is_outdated(code: Code) -> bool {

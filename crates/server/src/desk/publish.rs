@@ -2,7 +2,7 @@
 
 use super::{Desk, DeskError, fields, prove};
 use crate::store::Read;
-use keyferry_wire::publish::{AccountProof, SyncPage};
+use keyferry_wire::publish::{AccountProof, Hint, SyncPage};
 use keyferry_wire::{AccountId, Hash};
 
 /// Rows of one page of a sync: at most 4 MB if every row is as large as one can be made.
@@ -21,6 +21,20 @@ impl Desk {
         };
         let allowed = entry.access(store)?.iter().any(|(_, access)| access == token);
         Ok(allowed)
+    }
+
+    /// Where the account stands, for a device that holds the access token with this SHA-256.
+    pub fn position(
+        &mut self,
+        store: &dyn Read,
+        account: &AccountId,
+        token: &Hash,
+    ) -> Result<Option<Hint>, DeskError> {
+        if !self.may_read(store, account, token)? {
+            return Ok(None);
+        }
+        let entry = self.accounts.fetch(store, account)?.ok_or(DeskError::Account)?;
+        Ok(Some(Hint { seq: entry.state.seq, vault_seq: entry.state.vault_seq }))
     }
 
     /// The account's state and the way from it to the newest checkpoint, with consistency from `seen`.

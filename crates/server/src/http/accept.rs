@@ -109,7 +109,7 @@ async fn serve(
         .keep_alive_interval(HEAD_TIME_MAX)
         .max_header_list_size(16 * 1024)
         .max_concurrent_streams(STREAMS_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let stop = async {
         // A sender that is gone has stopped, too.
         let _ = stopped.wait_for(|stop| *stop).await;

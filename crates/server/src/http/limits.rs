@@ -7,14 +7,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Requests that one address may send. Sessions cost the enclave a key agreement, so they have a rate of their own.
+/// Requests that one address may send. Sessions cost the enclave a key agreement and live connections stay, so both
+/// have a rate of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimits {
     /// Requests a second in each class of routes.
     pub per_second: u32,
     /// Requests at once.
     pub burst: u32,
-    /// Sessions a second.
+    /// Sessions, and live connections, a second.
     pub sessions_per_second: u32,
     /// Sessions at once.
     pub sessions_burst: u32,
@@ -29,7 +30,7 @@ impl Default for RateLimits {
 impl RateLimits {
     fn of(&self, class: Class) -> (f64, f64) {
         match class {
-            Class::Session => (self.sessions_per_second.into(), self.sessions_burst.into()),
+            Class::Session | Class::Live => (self.sessions_per_second.into(), self.sessions_burst.into()),
             _ => (self.per_second.into(), self.burst.into()),
         }
     }

@@ -37,10 +37,10 @@ struct Operation {
 /// An answer that is no error.
 struct Answer {
     what: &'static str,
-    media_type: &'static str,
-    content: Value,
-    /// The value of `Cache-Control`.
-    cache: &'static str,
+    /// Media type and content; none where the connection goes on as another protocol.
+    body: Option<(&'static str, Value)>,
+    /// The value of a header that it always has.
+    header: (&'static str, &'static str),
 }
 
 fn operation(handler: Handler) -> Operation {
@@ -77,7 +77,7 @@ fn operation(handler: Handler) -> Operation {
         Handler::Metrics => of(
             "metrics",
             "Figures for operators, in Prometheus' text format.",
-            Answer { cache: "no-store", ..text("Figures") },
+            Answer { header: NO_STORE, ..text("Figures") },
         ),
         Handler::Status => Operation {
             problems: vec![Problem::NOT_SERVING],
@@ -133,6 +133,20 @@ fn operation(handler: Handler) -> Operation {
             bearer: true,
             problems: vec![Problem::UNAUTHORIZED, Problem::INTERNAL],
             ..of("audit", "An account's ledger entries, with proof.", cbor("AuditPage"))
+        },
+        Handler::Live => Operation {
+            parameters: vec![
+                account(),
+                query("seq", "The account's sequence number, as far as the listener knows it.", 0),
+                query("vault_seq", "The vault's, as far as the listener knows it.", 0),
+            ],
+            bearer: true,
+            gives: vec![(
+                StatusCode::SWITCHING_PROTOCOLS,
+                websocket("A WebSocket of binary messages, each a Hint"),
+            )],
+            problems: vec![Problem::UNAUTHORIZED, Problem::UPGRADE, Problem::LISTENERS, Problem::INTERNAL],
+            ..of("live", "Tells of changes of an account as they come (RFC 6455).", cbor("Hint"))
         },
         Handler::Checkpoint => Operation {
             parameters: vec![shard()],
@@ -200,6 +214,7 @@ fn described(route: &Route) -> Value {
         Class::Request => "request",
         Class::Read => "read",
         Class::Ledger => "ledger",
+        Class::Live => "live",
         Class::Status => "status",
     };
     let mut out = json!({
@@ -217,10 +232,7 @@ fn described(route: &Route) -> Value {
         put("parameters", json!(operation.parameters));
     }
     if let Some(rule) = operation.takes {
-        put(
-            "requestBody",
-            json!({ "required": true, "content": { "application/cbor": cbor(rule).content } }),
-        );
+        put("requestBody", json!({ "required": true, "content": { "application/cbor": cddl(rule) } }));
     }
     if operation.bearer {
         put("security", json!([{ "access": [] }]));
@@ -245,16 +257,16 @@ fn responses(operation: &Operation) -> Value {
 }
 
 fn answered(answer: &Answer, error: Option<&Value>) -> Value {
-    let cache = json!({ "required": true, "schema": { "type": "string", "const": answer.cache } });
-    let mut out = json!({
-        "description": answer.what,
-        "headers": { "Cache-Control": cache },
-        "content": { answer.media_type: answer.content },
-    });
+    let (name, value) = answer.header;
+    let header = json!({ "required": true, "schema": { "type": "string", "const": value } });
+    let mut out = json!({ "description": answer.what, "headers": { name: header } });
+    let Some((media_type, content)) = &answer.body else {
+        return out;
+    };
+    out["content"] = json!({ *media_type: content });
     // One status for both: the answer is one of the two.
     if let Some(other) = error.and_then(|error| error.pointer("/content/application~1json/schema")) {
-        let schema = json!({ "oneOf": [answer.content["schema"], other] });
-        out["content"][answer.media_type]["schema"] = schema;
+        out["content"][media_type]["schema"] = json!({ "oneOf": [content["schema"], other] });
     }
     out
 }
@@ -289,28 +301,32 @@ fn query(name: &str, what: &str, default: u64) -> Value {
     json!({ "name": name, "in": "query", "required": false, "description": what, "schema": schema })
 }
 
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
+fn cddl(rule: &str) -> Value {
+    json!({ "schema": {}, "x-cddl": rule })
+}
+
 fn cbor(rule: &'static str) -> Answer {
-    Answer {
-        what: rule,
-        media_type: "application/cbor",
-        content: json!({ "schema": {}, "x-cddl": rule }),
-        cache: "no-store",
-    }
+    Answer { what: rule, body: Some(("application/cbor", cddl(rule))), header: NO_STORE }
 }
 
 fn json_of(what: &'static str, schema: Value) -> Answer {
-    Answer { what, media_type: "application/json", content: json!({ "schema": schema }), cache: "no-store" }
+    Answer { what, body: Some(("application/json", json!({ "schema": schema }))), header: NO_STORE }
 }
 
 fn text(what: &'static str) -> Answer {
     let content = json!({ "schema": { "type": "string" } });
-    Answer { what, media_type: "text/plain", content, cache: "no-cache" }
+    Answer { what, body: Some(("text/plain", content)), header: ("Cache-Control", "no-cache") }
 }
 
 fn octets(what: &'static str) -> Answer {
-    let content = json!({ "schema": {} });
-    let cache = "public, max-age=31536000, immutable";
-    Answer { what, media_type: "application/octet-stream", content, cache }
+    let forever = ("Cache-Control", "public, max-age=31536000, immutable");
+    Answer { what, body: Some(("application/octet-stream", json!({ "schema": {} }))), header: forever }
+}
+
+fn websocket(what: &'static str) -> Answer {
+    Answer { what, body: None, header: ("Upgrade", "websocket") }
 }
 
 /// An object that has these members; later versions may add others.

@@ -40,6 +40,16 @@ impl Problem {
         "rate_limited",
         "too many requests from this address: wait a second",
     );
+    pub(super) const UPGRADE: Problem = Problem::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "upgrade",
+        "this address speaks WebSocket version 13 over HTTP/1.1 alone",
+    );
+    pub(super) const LISTENERS: Problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate_limited",
+        "this device or account listens too often already: end another listener",
+    );
     pub(super) const TIMEOUT: Problem = Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
@@ -74,11 +84,12 @@ impl Problem {
         self.message
     }
 
-    /// Headers that the status asks for (RFC 9110, sections 10.2.3 and 11.6.1).
+    /// Headers that the status asks for (RFC 9110, sections 7.8, 10.2.3 and 11.6.1).
     pub(super) fn headers(&self) -> Option<(&'static str, &'static str)> {
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(("retry-after", "1")),
             StatusCode::UNAUTHORIZED => Some(("www-authenticate", "Bearer")),
+            StatusCode::UPGRADE_REQUIRED => Some(("upgrade", "websocket")),
             _ => None,
         }
     }

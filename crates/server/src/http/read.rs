@@ -162,8 +162,11 @@ pub(super) async fn audit(
             }
             desk.trail_end(reader, &account)?
         };
-        let trail = walk(&edge, &account, &end)?;
+        let mut trail = walk(&edge, &account, &end)?;
         let counter = &mut *edge.shared.counter();
+        // What was committed during the walk belongs to the state that the page proves.
+        let end = counter.desk.trail_end(&counter.reader, &account)?;
+        trail.extend(&counter.reader, &end).map_err(DeskError::from)?;
         let (from, seen) = (from.unwrap_or(1), seen.unwrap_or(0));
         Ok(counter.desk.audit_page(&counter.reader, &account, &trail, from, size(limit), seen)?)
     };
@@ -241,10 +244,10 @@ impl From<DeskError> for Problem {
 }
 
 /// Numbers of a query string, by name; anything else in it is refused.
-struct Query<const N: usize>([Option<u64>; N]);
+pub(super) struct Query<const N: usize>(pub(super) [Option<u64>; N]);
 
 impl<const N: usize> Query<N> {
-    fn parse(query: Option<&str>, names: [&str; N]) -> Result<Query<N>, Problem> {
+    pub(super) fn parse(query: Option<&str>, names: [&str; N]) -> Result<Query<N>, Problem> {
         let mut values = [None; N];
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or(Problem::BAD_REQUEST)?;
@@ -260,13 +263,13 @@ fn size(limit: Option<u64>) -> usize {
     usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(usize::MAX)
 }
 
-fn account_id(text: &str) -> Result<AccountId, Problem> {
+pub(super) fn account_id(text: &str) -> Result<AccountId, Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Problem::BAD_REQUEST)?;
     AccountId::try_from(&bytes[..]).map_err(|_| Problem::BAD_REQUEST)
 }
 
 /// SHA-256 of the access token, which is all that the store knows of it.
-fn access_hash(headers: &HeaderMap) -> Result<Hash, Problem> {
+pub(super) fn access_hash(headers: &HeaderMap) -> Result<Hash, Problem> {
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let token = token.and_then(|token| URL_SAFE_NO_PAD.decode(token).ok()).ok_or(Problem::UNAUTHORIZED)?;
     digest(&SHA256, &token).as_ref().try_into().map_err(|_| Problem::UNAUTHORIZED)

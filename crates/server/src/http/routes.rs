@@ -1,7 +1,7 @@
 //! The table of routes, each with its limits, and the guard that stands before every handler.
 
 use super::problem::Problem;
-use super::{Edge, openapi, read, talk};
+use super::{Edge, live, openapi, read, talk};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -25,6 +25,8 @@ pub enum Class {
     Request,
     /// Rows and proofs of an account.
     Read,
+    /// Connections that stay, to be told of changes.
+    Live,
     /// The public ledger.
     Ledger,
     /// Status and figures.
@@ -60,6 +62,7 @@ pub(super) enum Handler {
     RouteOf,
     Sync,
     Audit,
+    Live,
     Checkpoint,
     Tile,
 }
@@ -76,7 +79,7 @@ const fn takes_frame(template: &'static str, class: Class, handler: Handler) -> 
 }
 
 /// All routes.
-pub static ROUTES: [Route; 12] = [
+pub static ROUTES: [Route; 13] = [
     read_only("/healthz", Class::Status, Handler::Health),
     read_only("/metrics", Class::Status, Handler::Metrics),
     read_only("/v1/openapi.json", Class::Status, Handler::Document),
@@ -87,6 +90,7 @@ pub static ROUTES: [Route; 12] = [
     read_only("/v1/route/{account}", Class::Read, Handler::RouteOf),
     read_only("/v1/accounts/{account}/sync", Class::Read, Handler::Sync),
     read_only("/v1/accounts/{account}/audit", Class::Read, Handler::Audit),
+    read_only("/v1/accounts/{account}/live", Class::Live, Handler::Live),
     read_only("/v1/log/{shard}/checkpoint", Class::Ledger, Handler::Checkpoint),
     read_only("/v1/log/{shard}/tile/{*path}", Class::Ledger, Handler::Tile),
 ];
@@ -118,6 +122,7 @@ fn method_router(handler: Handler) -> MethodRouter<Arc<Edge>> {
         Handler::RouteOf => get(read::route_of),
         Handler::Sync => get(read::sync),
         Handler::Audit => get(read::audit),
+        Handler::Live => get(live::live),
         Handler::Checkpoint | Handler::Tile => get(read::ledger),
     }
 }

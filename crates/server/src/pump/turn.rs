@@ -237,6 +237,7 @@ impl Pump {
                 counter.desk.apply(batch);
             }
         }
+        self.parts.shared.live.ring(batches);
         self.committed = references(batches);
         self.checkpoint_store();
         Ok(())

@@ -1,6 +1,7 @@
 //! Worlds that a test leads by the hand.
 
 use super::World;
+use crate::device::End;
 use crate::gateway::{Crash, Plan, Who};
 use crate::oracle::{Checked, breach, law};
 use crate::post::{Ask, Body, Letter};
@@ -57,6 +58,11 @@ impl World {
             self.now_ms = self.now_ms.max(due);
         }
         breach(law::LIVE, format!("device {at} does not get to its request"))
+    }
+
+    /// How the last errand of a device ended, if it did.
+    pub fn take_end(&mut self, at: usize) -> Option<End> {
+        self.ends[at].take()
     }
 
     /// All letters arrive.

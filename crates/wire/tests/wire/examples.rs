@@ -465,5 +465,6 @@ one_of! {
     },
     AuditEntry: AuditEntry { index: 41, leaf: bytes(3, 224), inclusion: vec![fill(77)] },
     AuditPage: AuditPage { account: one(), first: 1, entries: vec![one()], more: true },
+    Hint: Hint { seq: 79, vault_seq: 80 },
     Route: Route { account: ACCOUNT, shard: SHARD, instance: InstanceId(fill(78)) },
 }

@@ -75,7 +75,7 @@ types! {
     frame {
         SessionOpen SessionOpened RequestFrame ReplyFrame Level Signature Head Request AccountHead Reply
     }
-    publish { Terminal MapEntry MapProof PasskeyRow AccountProof SyncPage AuditEntry AuditPage Route }
+    publish { Terminal MapEntry MapProof PasskeyRow AccountProof SyncPage AuditEntry AuditPage Hint Route }
     refusal { Refusal Code }
 }
 
