@@ -51,6 +51,8 @@ labels! {
     Passkey = "passkey",
     /// The passkey's blob.
     PasskeyBlob = "passkey-blob",
+    /// A passkey's large blob.
+    LargeBlob = "large-blob",
     /// K_meta.
     Metadata = "metadata",
     /// A metadata row.

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`label`] and [`hash`] (how every input is framed), [`secret`] (what a key is), [`kdf`] and
 //! [`seal`] (how keys and sealed bytes come about), then [`tree`] (which key comes from which), and the
-//! protocols [`channel`], [`oprf`], [`pin`], [`hpke`], [`sign`], [`cose`].
+//! protocols [`channel`], [`oprf`], [`pin`], [`hpke`], [`sign`], [`credential`], [`cose`], [`prf`].
 //!
 //! Absent on purpose: any negotiation of algorithms, any parser of certificates or tokens (crate `attest`), any
 //! policy (crate `engine`).
@@ -17,12 +17,14 @@
 
 pub mod channel;
 pub mod cose;
+pub mod credential;
 pub mod hash;
 pub mod hpke;
 pub mod kdf;
 pub mod label;
 pub mod oprf;
 pub mod pin;
+pub mod prf;
 pub mod random;
 pub mod release;
 pub mod seal;
