@@ -3,6 +3,7 @@
 use crate::cbor::Bytes;
 use crate::refusal::Refusal;
 use crate::{AccountId, AttemptId, CredentialId, DeviceId, Hash, ShardId, choice, message, number};
+use zeroize::Zeroize;
 
 choice! {
     /// What a client asks for.
@@ -271,7 +272,7 @@ macro_rules! opaque_debug {
         }
     )*};
 }
-opaque_debug!(Authenticate, MemberSecrets, Finish, Expose);
+opaque_debug!(Authenticate, MemberSecrets, Finish, Expose, PrfOutputs);
 
 number! {
     /// userVerification of the relying party.
@@ -279,6 +280,70 @@ number! {
         1 => Required,
         2 => Preferred,
         3 => Discouraged,
+    }
+}
+
+number! {
+    /// credProtect (CTAP 2.2, 12.1): what a passkey asks of its user before it is used.
+    pub enum CredProtect {
+        /// userVerificationOptional.
+        1 => Optional,
+        /// userVerificationOptionalWithCredentialIDList: verified, or listed by the relying party.
+        2 => OptionalWithList,
+        /// userVerificationRequired.
+        3 => Required,
+    }
+}
+
+message! {
+    /// Inputs of a passkey's PRF as the client hashed them (WebAuthn L3, 10.1.4): salts of CTAP's hmac-secret.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PrfSalts {
+        1 => pub first: [u8; 32],
+        2 => pub second: Option<[u8; 32]>,
+    }
+}
+
+message! {
+    /// What the PRF gave: secrets of the relying party's page, kept nowhere.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct PrfOutputs {
+        1 => pub first: [u8; 32],
+        2 => pub second: Option<[u8; 32]>,
+    }
+}
+
+impl std::ops::Drop for PrfOutputs {
+    fn drop(&mut self) {
+        self.first.zeroize();
+        self.second.zeroize();
+    }
+}
+
+choice! {
+    /// largeBlob of an assertion (WebAuthn L3, 10.1.5).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum LargeBlobUse {
+        1 => Read,
+        2 => Write(LargeBlobWrite),
+    }
+}
+
+message! {
+    /// Puts a blob in the place of the one before; `version` is that of the passkey as the writer has seen it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LargeBlobWrite {
+        1 => pub version: u64,
+        2 => pub blob: Bytes,
+    }
+}
+
+choice! {
+    /// What became of it. A passkey without a blob has no answer to `Read`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum LargeBlobAnswer {
+        1 => Read(Bytes),
+        2 => Written,
     }
 }
 
@@ -296,6 +361,10 @@ message! {
         7 => pub algorithms: Vec<i64>,
         8 => pub exclude: Vec<CredentialId>,
         9 => pub user_verification: UserVerification,
+        /// Evaluates the new passkey's PRF at once.
+        10 => pub prf: Option<PrfSalts>,
+        /// Absent: `Optional`, and the authenticator data do not speak of it.
+        11 => pub cred_protect: Option<CredProtect>,
     }
 }
 
@@ -311,6 +380,7 @@ message! {
         5 => pub authenticator_data: Bytes,
         /// Attestation statement format and statement, ready for the attestation object.
         6 => pub attestation_object: Bytes,
+        7 => pub prf: Option<PrfOutputs>,
     }
 }
 
@@ -323,6 +393,10 @@ message! {
         3 => pub client_data_hash: Hash,
         4 => pub client_data_json: Option<Bytes>,
         5 => pub user_verification: UserVerification,
+        /// Whether the relying party named this credential in its list (credProtect, level 2).
+        6 => pub listed: bool,
+        7 => pub prf: Option<PrfSalts>,
+        8 => pub large_blob: Option<LargeBlobUse>,
     }
 }
 
@@ -332,9 +406,11 @@ message! {
     pub struct Asserted {
         1 => pub id: CredentialId,
         2 => pub authenticator_data: Bytes,
-        /// ASN.1 DER, as WebAuthn wants it.
+        /// As WebAuthn wants it: ASN.1 DER for ECDSA, plain for EdDSA and RSA.
         3 => pub signature: Bytes,
         4 => pub user_id: Bytes,
+        5 => pub prf: Option<PrfOutputs>,
+        6 => pub large_blob: Option<LargeBlobAnswer>,
     }
 }
 
@@ -377,5 +453,7 @@ message! {
         4 => pub display_name: String,
         5 => pub alg: i64,
         6 => pub created_ms: u64,
+        /// So that a device does not offer what the enclave would refuse.
+        7 => pub cred_protect: Option<CredProtect>,
     }
 }

@@ -152,7 +152,7 @@ message! {
 }
 
 message! {
-    /// A request, new (with its frame) or resumed (without) after `Need` or `Busy`, and the account it concerns.
+    /// A request, new (with its frame) or resumed (without) after `Need`, `Busy` or `Later`, and the account it concerns.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Work {
         1 => pub ticket: u64,
@@ -204,6 +204,8 @@ message! {
         1 => pub id: CredentialId,
         2 => pub proof: MapProof,
         3 => pub row: Option<PasskeyRow>,
+        /// The sealed large blob that the row names, if it was asked for.
+        4 => pub large_blob: Option<Bytes>,
     }
 }
 
@@ -236,6 +238,8 @@ choice! {
         /// The account is in this batch already; hand the ticket in again with the next.
         4 => Busy,
         5 => Dropped(Drop),
+        /// An RSA key is being made; hand the ticket in again after a moment.
+        6 => Later,
     }
 }
 
@@ -258,6 +262,8 @@ message! {
         3 => pub map_key: Hash,
         4 => pub devices: Vec<DeviceId>,
         5 => pub passkeys: Vec<CredentialId>,
+        /// Those of them whose large blob is asked for as well.
+        6 => pub large_blobs: Vec<CredentialId>,
     }
 }
 
@@ -306,6 +312,17 @@ message! {
         5 => pub passkeys: Vec<PasskeyRow>,
         /// Positions of its leaves in the batch, rising.
         6 => pub leaves: Vec<u32>,
+        7 => pub large_blobs: Vec<LargeBlobPut>,
+    }
+}
+
+message! {
+    /// A passkey's new large blob, sealed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LargeBlobPut {
+        1 => pub id: CredentialId,
+        /// Absent when it went with its passkey.
+        2 => pub sealed: Option<Bytes>,
     }
 }
 

@@ -92,6 +92,7 @@ number! {
         12 => Assert,
         13 => RenamePasskey,
         14 => DeletePasskey,
+        15 => WriteLargeBlob,
     }
 }
 
@@ -113,6 +114,7 @@ impl Kind {
             Kind::Assert => "assert",
             Kind::RenamePasskey => "rename-passkey",
             Kind::DeletePasskey => "delete-passkey",
+            Kind::WriteLargeBlob => "write-large-blob",
         }
     }
 }

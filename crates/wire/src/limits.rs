@@ -37,6 +37,9 @@ pub const LABEL_MAX: usize = 64;
 pub const CREDENTIAL_LIST_MAX: usize = 128;
 /// clientDataJSON that is handed to the enclave.
 pub const CLIENT_DATA_MAX: usize = 8 * 1024;
+/// A passkey's large blob (WebAuthn L3, 10.1.5, asks for room for one at least): a certificate chain or a document, not a
+/// file; eight of them with their rows are far below what a request frame or a turn takes.
+pub const LARGE_BLOB_MAX: usize = 8 * 1024;
 /// Commands in one request.
 pub const COMMANDS_MAX: usize = 8;
 

@@ -45,6 +45,8 @@ message! {
         6 => pub blob: Bytes,
         /// `command::Metadata` under K_meta; kept by a tombstone.
         7 => pub metadata: Bytes,
+        /// SHA-256 of the sealed large blob, which lies apart: it opens in the enclave only, so no device syncs it.
+        8 => pub large_blob: Option<Hash>,
     }
 }
 

@@ -28,7 +28,16 @@ macro_rules! every_number {
         }
     )*};
 }
-every_number!(IdentityKind, Storage, DeviceState, UserVerification, Level, Code, keyferry_wire::door::Drop);
+every_number!(
+    IdentityKind,
+    Storage,
+    DeviceState,
+    UserVerification,
+    CredProtect,
+    Level,
+    Code,
+    keyferry_wire::door::Drop
+);
 
 macro_rules! one_of {
     ($($name:ty: $value:expr),* $(,)?) => {$(
@@ -117,6 +126,8 @@ several! {
         Answer::Asserted(one()),
         Answer::Edited(one()),
     ],
+    LargeBlobUse: [LargeBlobUse::Write(one()), LargeBlobUse::Read],
+    LargeBlobAnswer: [LargeBlobAnswer::Read(bytes(9, 40)), LargeBlobAnswer::Written],
     ToEnclave: [
         ToEnclave::Hello(one()),
         ToEnclave::Load(one()),
@@ -138,6 +149,7 @@ several! {
         OutBody::Reply(one()),
         OutBody::Need(one()),
         OutBody::Busy,
+        OutBody::Later,
         OutBody::Dropped(keyferry_wire::door::Drop::Store),
     ],
     Sealed: [
@@ -170,16 +182,67 @@ optional! {
         algorithms: vec![-7, -257, i64::MIN, i64::MAX],
         exclude: vec![CREDENTIAL, CredentialId(fill(5))],
         user_verification: UserVerification::Preferred,
+        prf: Some(one()),
+        cred_protect: Some(CredProtect::OptionalWithList),
     }
-    without { client_data_json: None, exclude: Vec::new() }
+    without { client_data_json: None, exclude: Vec::new(), prf: None, cred_protect: None }
+    PrfSalts { first: fill(81), second: Some(fill(82)) }
+    without { second: None }
+    PrfOutputs { first: fill(83), second: Some(fill(84)) }
+    without { second: None }
+    Created {
+        id: CREDENTIAL,
+        version: 1,
+        alg: -7,
+        public_key: bytes(30, 77),
+        authenticator_data: bytes(31, 100),
+        attestation_object: bytes(32, 120),
+        prf: Some(one()),
+    }
+    without { prf: None }
+    Asserted {
+        id: CREDENTIAL,
+        authenticator_data: bytes(33, 37),
+        signature: bytes(34, 70),
+        user_id: bytes(35, 32),
+        prf: Some(one()),
+        large_blob: Some(one()),
+    }
+    without { prf: None, large_blob: None }
+    Metadata {
+        rp_id: "example.com".to_owned(),
+        user_id: bytes(36, 16),
+        user_name: "ada".to_owned(),
+        display_name: "Ada".to_owned(),
+        alg: -7,
+        created_ms: TIME_MS,
+        cred_protect: Some(CredProtect::Required),
+    }
+    without { cred_protect: None }
+    PasskeyRow {
+        id: CREDENTIAL,
+        version: 1,
+        vault_seq: 4,
+        deleted: true,
+        epoch: 1,
+        blob: bytes(69, 60),
+        metadata: bytes(70, 60),
+        large_blob: Some(fill(85)),
+    }
+    without { large_blob: None }
+    LargeBlobPut { id: CREDENTIAL, sealed: Some(bytes(6, 97)) }
+    without { sealed: None }
     Assert {
         id: CREDENTIAL,
         rp_id: "example.com".to_owned(),
         client_data_hash: fill(61),
         client_data_json: Some(Bytes(br#"{"type":"webauthn.get"}"#.to_vec())),
         user_verification: UserVerification::Required,
+        listed: true,
+        prf: Some(one()),
+        large_blob: Some(one()),
     }
-    without { client_data_json: None }
+    without { client_data_json: None, listed: false, prf: None, large_blob: None }
     Refusal {
         code: Code::PinWrong,
         message: "the PIN is wrong".to_owned(),
@@ -206,8 +269,8 @@ optional! {
         passkeys: vec![one()],
     }
     without { state: None, devices: Vec::new(), passkeys: Vec::new() }
-    PasskeyView { id: CREDENTIAL, proof: one(), row: Some(one()) }
-    without { row: None }
+    PasskeyView { id: CREDENTIAL, proof: one(), row: Some(one()), large_blob: Some(bytes(7, 97)) }
+    without { row: None, large_blob: None }
     DevicePut { device: DEVICE, row: bytes(2, 40), access: Some(fill(13)) }
     without { access: None }
     RequestFrame {
@@ -293,20 +356,6 @@ one_of! {
     Finish: Finish { attempt: AttemptId(fill(19)), value: fill(25) },
     Prepare: Prepare { salt: fill(26), params: one(), blinded: fill(27) },
     Expose: Expose { generation: 3, client_key: fill(28), commitment: fill(29) },
-    Created: Created {
-        id: CREDENTIAL,
-        version: 1,
-        alg: -7,
-        public_key: bytes(30, 77),
-        authenticator_data: bytes(31, 100),
-        attestation_object: bytes(32, 120),
-    },
-    Asserted: Asserted {
-        id: CREDENTIAL,
-        authenticator_data: bytes(33, 37),
-        signature: bytes(34, 70),
-        user_id: bytes(35, 32),
-    },
     RenamePasskey: RenamePasskey {
         id: CREDENTIAL,
         version: 24,
@@ -315,14 +364,7 @@ one_of! {
     },
     DeletePasskey: DeletePasskey { id: CREDENTIAL, version: 256 },
     Edited: Edited { id: CREDENTIAL, version: 65_536 },
-    Metadata: Metadata {
-        rp_id: "example.com".to_owned(),
-        user_id: bytes(36, 16),
-        user_name: "ada".to_owned(),
-        display_name: "Ada".to_owned(),
-        alg: -7,
-        created_ms: TIME_MS,
-    },
+    LargeBlobWrite: LargeBlobWrite { version: 3, blob: bytes(8, 40) },
     Hello: Hello { version: 1, challenge: fill(37), now_ms: TIME_MS },
     Release: Release { root: 1, sealed: bytes(38, 80), custody_level: 0 },
     ServiceRow: ServiceRow {
@@ -366,6 +408,7 @@ one_of! {
         map_key: fill(49),
         devices: vec![DEVICE],
         passkeys: vec![CREDENTIAL],
+        large_blobs: vec![CREDENTIAL],
     },
     Batch: Batch {
         shard: SHARD,
@@ -382,6 +425,7 @@ one_of! {
         devices: vec![one()],
         passkeys: vec![one()],
         leaves: vec![0, 999],
+        large_blobs: vec![one()],
     },
     Evidence: Evidence {
         version: 1,
@@ -406,15 +450,6 @@ one_of! {
     AccountHead: AccountHead { seq: 12, head: fill(64), vault_seq: 4, vault_root: fill(65) },
     MapEntry: MapEntry { key: fill(66), value: fill(67) },
     MapProof: MapProof { siblings: vec![[0; 32], fill(68)], terminal: Terminal::Leaf(one()) },
-    PasskeyRow: PasskeyRow {
-        id: CREDENTIAL,
-        version: 1,
-        vault_seq: 4,
-        deleted: true,
-        epoch: 1,
-        blob: bytes(69, 60),
-        metadata: bytes(70, 60),
-    },
     AccountProof: AccountProof {
         map_key: fill(71),
         row: fill(72),

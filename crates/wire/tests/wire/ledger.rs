@@ -118,7 +118,7 @@ fn unknown_versions_classes_kinds_and_outcomes_are_refused() {
         bytes[at] = value;
         Event::from_bytes(&bytes)
     };
-    for (at, unknown) in [(0, 0), (0, 15), (0, 255), (1, 0), (1, 4), (1, 255)] {
+    for (at, unknown) in [(0, 0), (0, 16), (0, 255), (1, 0), (1, 4), (1, 255)] {
         assert_eq!(with(at, unknown), None, "byte {at} is {unknown}");
     }
 }
@@ -159,7 +159,7 @@ proptest! {
         bytes[1] %= 8;
         prop_assert!(Leaf::from_bytes(&bytes).is_none_or(|leaf| leaf.to_bytes().to_vec() == bytes));
         bytes.truncate(EVENT_LEN);
-        bytes[0] = bytes[2] % 16;
+        bytes[0] = bytes[2] % 17;
         bytes[89] &= 1;
         bytes[90..].fill(0);
         prop_assert!(Event::from_bytes(&bytes).is_none_or(|event| event.to_bytes().to_vec() == bytes));

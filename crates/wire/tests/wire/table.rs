@@ -63,11 +63,13 @@ types! {
     command {
         Command Answer IdentityKind Authenticate Account Registration Storage Member MemberSecrets DeviceState
         DeviceInfo Devices RenameDevice PinParams PinStatus Begin Evaluated Finish Prepare Expose
-        UserVerification CreatePasskey Created Assert Asserted RenamePasskey DeletePasskey Edited Metadata
+        UserVerification CredProtect PrfSalts PrfOutputs LargeBlobUse LargeBlobWrite LargeBlobAnswer
+        CreatePasskey Created Assert Asserted RenamePasskey DeletePasskey Edited Metadata
     }
     door {
         ToEnclave FromEnclave Hello Release Load ServiceRow Tail Loaded Refresh BatchRef Turn Open Work AccountView
         AccountState DeviceRow PasskeyView Turned Out OutBody Sealed Need Drop Batch AccountPut DevicePut
+        LargeBlobPut
     }
     evidence { Evidence SimReport }
     frame {
