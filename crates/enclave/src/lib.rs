@@ -1,10 +1,12 @@
 //! The edge inside the TEE: one byte stream, randomness, a hardware report; nothing else.
 //!
-//! Absent here on purpose: network, files, environment, threads, any decision. The binary of this crate is thin, and
+//! Absent here on purpose: network, files, environment, threads but for the one that makes RSA keys ahead ([`rsa`]), any
+//! decision. The binary of this crate is thin, and
 //! `keyferry` can start the same code as a stand-in role of its own binary.
 
 #[cfg(feature = "sim")]
 mod platform;
+pub mod rsa;
 #[cfg(feature = "sim")]
 pub mod sim;
 

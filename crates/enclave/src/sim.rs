@@ -2,8 +2,10 @@
 //! from the host. Clients accept it only when told so by name, and a production build does not contain it
 //! (feature `sim`).
 
+use crate::rsa::RsaPool;
 use crate::{HardwareRandom, ServeError, serve};
 use aws_lc_rs::digest::{SHA256, digest};
+use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::random::Random;
 use keyferry_engine::Platform;
 use keyferry_wire::cbor::Bytes;
@@ -14,6 +16,7 @@ use keyferry_wire::{Hash, Wire, limits};
 #[derive(Default)]
 pub struct SimPlatform {
     random: HardwareRandom,
+    rsa: RsaPool,
 }
 
 impl Platform for SimPlatform {
@@ -23,6 +26,10 @@ impl Platform for SimPlatform {
 
     fn evidence(&mut self, runtime_data: Vec<u8>) -> Evidence {
         evidence(runtime_data)
+    }
+
+    fn rsa_key(&mut self) -> Option<RsaKey> {
+        self.rsa.take()
     }
 }
 

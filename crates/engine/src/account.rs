@@ -4,13 +4,16 @@
 use crate::load::Keys;
 use crate::record::{AccountRecord, DeviceEntry, DeviceRecord, RowKey};
 use crate::shard::{Filling, Shard};
+use keyferry_crypto::hash::sha256;
 use keyferry_crypto::random::{self, Random};
 use keyferry_crypto::tree::AuditKey;
 use keyferry_tlog::Map;
 use keyferry_tlog::state::{self, AccountFields};
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::DeviceState;
-use keyferry_wire::door::{AccountPut, AccountState, AccountView, DevicePut, DeviceRow, PasskeyView};
+use keyferry_wire::door::{
+    AccountPut, AccountState, AccountView, DevicePut, DeviceRow, LargeBlobPut, PasskeyView,
+};
 use keyferry_wire::frame::AccountHead;
 use keyferry_wire::ledger::{Class, Event, Leaf};
 use keyferry_wire::publish::PasskeyRow;
@@ -33,6 +36,9 @@ pub(crate) struct Account {
     vault: Map,
     passkeys: BTreeMap<CredentialId, Option<PasskeyRow>>,
     changed: Vec<PasskeyRow>,
+    /// Sealed large blobs, each as the row that names it says.
+    large_blobs: BTreeMap<CredentialId, Bytes>,
+    changed_large_blobs: Vec<LargeBlobPut>,
 }
 
 impl Account {
@@ -67,6 +73,8 @@ impl Account {
             vault: Map::partial(fields.vault_root),
             passkeys: BTreeMap::new(),
             changed: Vec::new(),
+            large_blobs: BTreeMap::new(),
+            changed_large_blobs: Vec::new(),
         };
         view.devices.iter().try_for_each(|row| account.admit_device(row))?;
         view.passkeys.into_iter().try_for_each(|row| account.admit_passkey(row))?;
@@ -96,6 +104,13 @@ impl Account {
         };
         if !fits {
             return Err(StoreLies);
+        }
+        if let Some(sealed) = view.large_blob {
+            let named = view.row.as_ref().and_then(|row| row.large_blob);
+            if named != Some(sha256(&[&sealed])) {
+                return Err(StoreLies);
+            }
+            self.large_blobs.insert(view.id, sealed);
         }
         self.passkeys.insert(view.id, view.row);
         Ok(())
@@ -148,6 +163,23 @@ impl Account {
         Ok(())
     }
 
+    /// A passkey's sealed large blob, if the host attached it.
+    pub(crate) fn large_blob(&self, id: &CredentialId) -> Option<&Bytes> {
+        self.large_blobs.get(id)
+    }
+
+    /// Puts a large blob beside the row that `row` becomes, or takes it away.
+    pub(crate) fn put_large_blob(&mut self, row: &mut PasskeyRow, sealed: Option<Vec<u8>>) {
+        row.large_blob = sealed.as_ref().map(|sealed| sha256(&[sealed]));
+        let sealed = sealed.map(Bytes);
+        match &sealed {
+            Some(sealed) => drop(self.large_blobs.insert(row.id, sealed.clone())),
+            None => drop(self.large_blobs.remove(&row.id)),
+        }
+        self.changed_large_blobs.retain(|put| put.id != row.id);
+        self.changed_large_blobs.push(LargeBlobPut { id: row.id, sealed });
+    }
+
     /// Puts events and changes in force: leaves into the log, rows sealed anew, the map updated. A change without an
     /// event does not exist: what no leaf tells of is dropped.
     pub(crate) fn write(
@@ -173,6 +205,7 @@ impl Account {
             devices,
             passkeys: std::mem::take(&mut self.changed),
             leaves,
+            large_blobs: std::mem::take(&mut self.changed_large_blobs),
         };
         filling.put(put, state::map_value(&self.fields)).map_err(|_| StoreLies)?;
         Ok(self.head())

@@ -13,6 +13,7 @@ use crate::record::{AccountRecord, DeviceRecord, Op};
 use crate::request::Actor;
 use crate::session::Received;
 use crate::shard::Shard;
+use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::label::Label;
 use keyferry_crypto::random::Random;
 use keyferry_crypto::seal;
@@ -43,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub(crate) replay: bool,
     /// The security domain secret, once something in this request opened it.
     pub(crate) sds: Option<SecurityDomainSecret>,
+    /// The key for a passkey of RS256, if one is ready.
+    pub(crate) rsa: &'a mut Option<RsaKey>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -59,11 +62,19 @@ pub(crate) struct Authority {
 pub(crate) enum Stop {
     Refused(Refusal),
     /// Rows that the host did not attach.
-    Need {
-        devices: Vec<DeviceId>,
-        passkeys: Vec<CredentialId>,
-    },
+    Need(Missing),
+    /// No RSA key is ready; the request waits, and nothing of it is in force.
+    Later,
     Store,
+}
+
+/// What the host has to attach.
+#[derive(Default)]
+pub(crate) struct Missing {
+    pub(crate) devices: Vec<DeviceId>,
+    pub(crate) passkeys: Vec<CredentialId>,
+    /// Passkeys whose large blob is wanted, too.
+    pub(crate) large_blobs: Vec<CredentialId>,
 }
 
 impl From<Refusal> for Stop {
@@ -97,8 +108,11 @@ pub(crate) fn account_info(keys: &Keys, shard: &Shard, account: &AccountId) -> c
 impl Context<'_> {
     /// Runs the commands, or answers an operation that was applied before.
     pub(crate) fn run(&mut self, commands: Vec<Command>) -> Result<Vec<Planned>, Stop> {
-        if let Some(answers) = self.known_operation()? {
+        if let Some(answers) = self.known_operation(&commands)? {
             return Ok(answers);
+        }
+        if commands.len() > 1 && commands.iter().any(passkey::has_extensions) {
+            return refuse(Code::BadOptions, "a sign-in with extensions is the only command of its request");
         }
         let light = commands.iter().all(|command| matches!(command, Command::Assert(_)));
         let mut answers = Vec::with_capacity(commands.len());
@@ -150,7 +164,8 @@ impl Context<'_> {
     }
 
     /// The answers of an operation that was applied before. The same request id with other commands is a conflict.
-    fn known_operation(&mut self) -> Result<Option<Vec<Planned>>, Stop> {
+    /// What no row may hold is computed again: a secret of the PRF never stands under a key that the SDS is no part of.
+    fn known_operation(&mut self, commands: &[Command]) -> Result<Option<Vec<Planned>>, Stop> {
         let Actor::Member { device, index, verified } = self.actor else { return Ok(None) };
         let id = self.received.request.id;
         let known = self.account.device(&device).and_then(|record| record.ops.iter().find(|op| op.id == id));
@@ -159,14 +174,19 @@ impl Context<'_> {
         if op.hash != self.operation {
             return refuse(Code::Conflict, "this request id was used for other commands");
         }
+        // The ledger has the operation as it came first: a later signature or PRF adds nothing to it.
+        self.actor = Actor::Member { device, index, verified: verified && op.verified };
         let Some(answers) = &op.answers else {
             self.replay = true;
-            // The ledger has the operation as it came first: a later signature adds nothing to it.
-            self.actor = Actor::Member { device, index, verified: verified && op.verified };
             return Ok(None);
         };
         let answers = seal::unpad(answers).ok_or(Stop::Store)?;
-        let answers = Vec::<Answer>::from_bytes(answers).map_err(|_| Stop::Store)?;
+        let mut answers = Vec::<Answer>::from_bytes(answers).map_err(|_| Stop::Store)?;
+        for (command, answer) in commands.iter().zip(&mut answers) {
+            if let (Command::CreatePasskey(create), Answer::Created(created)) = (command, answer) {
+                created.prf = self.evaluated_again(create, &created.id)?;
+            }
+        }
         Ok(Some(answers.into_iter().map(Planned::Ready).collect()))
     }
 
@@ -177,7 +197,7 @@ impl Context<'_> {
             return;
         }
         let ready = answers.iter().map(|planned| match planned {
-            Planned::Ready(answer) => Some(answer.clone()),
+            Planned::Ready(answer) => Some(without_secrets(answer)),
             Planned::Evaluate(_) => None,
         });
         let kept: Option<Vec<Answer>> = if light { None } else { ready.collect() };
@@ -218,13 +238,11 @@ impl Context<'_> {
     }
 
     pub(crate) fn device(&self, device: &DeviceId) -> Result<&DeviceRecord, Stop> {
-        self.account.device(device).ok_or_else(|| Stop::Need { devices: vec![*device], passkeys: Vec::new() })
+        self.account.device(device).ok_or_else(|| missing_device(device))
     }
 
     pub(crate) fn device_mut(&mut self, device: &DeviceId) -> Result<&mut DeviceRecord, Stop> {
-        self.account
-            .device_mut(device)
-            .ok_or_else(|| Stop::Need { devices: vec![*device], passkeys: Vec::new() })
+        self.account.device_mut(device).ok_or_else(|| missing_device(device))
     }
 
     /// Notes an event of this request.
@@ -285,6 +303,10 @@ impl Context<'_> {
     }
 }
 
+fn missing_device(device: &DeviceId) -> Stop {
+    Stop::Need(Missing { devices: vec![*device], ..Missing::default() })
+}
+
 /// What may run again when an operation comes that was applied before and whose answers were not kept.
 fn harmless_again(command: &Command) -> bool {
     match command {
@@ -303,6 +325,14 @@ fn harmless_again(command: &Command) -> bool {
         | Command::CreatePasskey(_)
         | Command::RenamePasskey(_)
         | Command::DeletePasskey(_) => false,
+    }
+}
+
+/// An answer as a device's row may keep it.
+fn without_secrets(answer: &Answer) -> Answer {
+    match answer {
+        Answer::Created(created) => Answer::Created(command::Created { prf: None, ..created.clone() }),
+        other => other.clone(),
     }
 }
 

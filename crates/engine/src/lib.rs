@@ -1,8 +1,8 @@
 //! The trusted state machine: accounts, devices, PIN attempts and passkeys. It runs in the enclave and decides
 //! everything; the edge around it only moves bytes.
 //!
-//! One door: [`Engine::handle`] takes a message of the gateway with its time, and a platform for randomness and
-//! evidence, and returns what to make durable and what to say. Nothing is said before what pays for it is durable:
+//! One door: [`Engine::handle`] takes a message of the gateway with its time, and a platform for randomness, RSA
+//! keys and evidence, and returns what to make durable and what to say. Nothing is said before what pays for it is durable:
 //! replies wait in [`commit`] for the gateway's word, and the steps that must never run early take a
 //! [`commit::Committed`] that only that module makes.
 //!
@@ -25,6 +25,7 @@ mod session;
 mod shard;
 
 use instance::Instances;
+use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::random::Random;
 use keyferry_wire::door::{FromEnclave, ToEnclave};
 use keyferry_wire::evidence::Evidence;
@@ -36,6 +37,10 @@ pub trait Platform {
 
     /// Evidence over `runtime_data`: a report whose report data is `SHA-256(runtime_data) || 32 zero bytes`.
     fn evidence(&mut self, runtime_data: Vec<u8>) -> Evidence;
+
+    /// A fresh RSA key of 2048 bits, handed out once; `None`, at once, while none is ready. Making one takes 28 to
+    /// 170 ms, so whoever stands behind this makes them ahead and elsewhere: no turn ever waits for one.
+    fn rsa_key(&mut self) -> Option<RsaKey>;
 }
 
 /// Freshness anchor of this deployment (PROTOCOL, anchor levels): 0, "cosigned" means durable and the host's clock
@@ -64,6 +69,10 @@ pub(crate) struct Running {
     pub(crate) shards: Vec<shard::Shard>,
     pub(crate) sessions: session::Sessions,
     pub(crate) waiting: request::Waiting,
+    /// The RSA key for the next passkey that wants one: a turn makes at most one such passkey, the others wait.
+    pub(crate) rsa: Option<RsaKey>,
+    /// Whether one was ever wanted: an edge that nobody asks makes none.
+    pub(crate) rsa_wanted: bool,
     /// The host's clock, made monotone.
     pub(crate) now_ms: u64,
 }

@@ -137,8 +137,9 @@ pub(crate) fn load(
     let (channel, evidence) = boot.attest(platform, &statement(&keys, &shards)?, now_ms);
     let loaded = Loaded { service: row, evidence, log_keys, batches, instance: boot.instance };
     let instances = Instances::new(boot, channel);
-    let running =
-        Running { instances, keys, shards, sessions: Sessions::new(), waiting: Waiting::new(), now_ms };
+    let (sessions, waiting) = (Sessions::new(), Waiting::new());
+    let (rsa, rsa_wanted) = (None, false);
+    let running = Running { instances, keys, shards, sessions, waiting, rsa, rsa_wanted, now_ms };
     Ok((running, loaded))
 }
 

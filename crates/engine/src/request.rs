@@ -1,7 +1,7 @@
 //! One turn of the stream: channels to open, requests to run, replies whose batch became durable.
 
 use crate::account::{Account, StoreLies};
-use crate::command::{Authority, Context, Stop};
+use crate::command::{Authority, Context, Missing, Stop};
 use crate::commit::{Pending, Planned};
 use crate::session::Received;
 use crate::shard::{Filling, Shard};
@@ -14,7 +14,7 @@ use keyferry_wire::command::{Answer, Command, DeviceState};
 use keyferry_wire::door::{AccountView, Drop as Reason, Need, Open, Out, OutBody, Turn, Turned, Work};
 use keyferry_wire::frame::{AccountHead, Level, Request, signed_bytes};
 use keyferry_wire::refusal::{Code, Refusal};
-use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId, Wire, limits};
+use keyferry_wire::{AccountId, DeviceId, Hash, ShardId, Wire, limits};
 use std::collections::{BTreeMap, HashMap};
 
 /// Requests that wait for rows, or for the next batch, under the gateway's tickets.
@@ -43,6 +43,9 @@ impl Running {
 
     pub(crate) fn turn(&mut self, platform: &mut dyn Platform, turn: Turn) -> Result<Turned, TurnFault> {
         self.tick(turn.now_ms);
+        if self.rsa_wanted && self.rsa.is_none() {
+            self.rsa = platform.rsa_key();
+        }
         let random = platform.random();
         let mut out = self.release(&turn.committed, random);
         for open in turn.opens {
@@ -96,10 +99,14 @@ impl Running {
         };
         match self.run(filling, work.ticket, &received, work.view, random) {
             Ok(()) => None,
-            Err(Halt::Need(devices, passkeys, account)) => Some(self.wait(work.ticket, received, |engine| {
-                OutBody::Need(engine.need(account, devices, passkeys))
-            })),
+            Err(Halt::Need(missing, account)) => {
+                Some(self.wait(work.ticket, received, |engine| OutBody::Need(engine.need(account, missing))))
+            }
             Err(Halt::Busy) => Some(self.wait(work.ticket, received, |_| OutBody::Busy)),
+            Err(Halt::Later) => {
+                self.rsa_wanted = true;
+                Some(self.wait(work.ticket, received, |_| OutBody::Later))
+            }
             Err(Halt::Store) => Some(OutBody::Dropped(Reason::Store)),
             Err(Halt::Dropped(reason)) => Some(OutBody::Dropped(reason)),
             Err(Halt::Refused(refusal)) => {
@@ -131,9 +138,10 @@ impl Running {
         body(self)
     }
 
-    fn need(&self, account: AccountId, devices: Vec<DeviceId>, passkeys: Vec<CredentialId>) -> Need {
+    fn need(&self, account: AccountId, missing: Missing) -> Need {
         let map_key = self.keys.map_key(&account);
-        Need { account, shard: self.keys.shard(&map_key), map_key, devices, passkeys }
+        let Missing { devices, passkeys, large_blobs } = missing;
+        Need { account, shard: self.keys.shard(&map_key), map_key, devices, passkeys, large_blobs }
     }
 
     fn run(
@@ -149,7 +157,8 @@ impl Running {
         let id = self.account_of(request, &commands)?;
         let view = view.filter(|view| view.account == id);
         let Some(view) = view else {
-            return Err(Halt::Need(request.device.into_iter().collect(), Vec::new(), id));
+            let devices = request.device.into_iter().collect();
+            return Err(Halt::Need(Missing { devices, ..Missing::default() }, id));
         };
         let shard = self.keys.shard(&self.keys.map_key(&id));
         let target = self.shards.get_mut(usize::from(shard.0)).ok_or(Halt::Store)?;
@@ -177,6 +186,7 @@ impl Running {
             known: false,
             replay: false,
             sds: None,
+            rsa: &mut self.rsa,
             events: Vec::new(),
         };
         let answers = context.run(commands).map_err(|stop| stop.halt(id))?;
@@ -222,8 +232,10 @@ impl Running {
 
 /// Why a request stops before its answers.
 pub(crate) enum Halt {
-    Need(Vec<DeviceId>, Vec<CredentialId>, AccountId),
+    Need(Missing, AccountId),
     Busy,
+    /// No RSA key is ready.
+    Later,
     Store,
     Dropped(Reason),
     Refused(Refusal),
@@ -251,7 +263,8 @@ impl Stop {
     fn halt(self, account: AccountId) -> Halt {
         match self {
             Stop::Refused(refusal) => Halt::Refused(refusal),
-            Stop::Need { devices, passkeys } => Halt::Need(devices, passkeys, account),
+            Stop::Need(missing) => Halt::Need(missing, account),
+            Stop::Later => Halt::Later,
             Stop::Store => Halt::Store,
         }
     }
@@ -294,7 +307,8 @@ fn identify(account: &Account, received: &Received) -> Result<Actor, Halt> {
         }
         Some(_) => {
             let Some(record) = account.device(&device) else {
-                return Err(Halt::Need(vec![device], Vec::new(), account.id));
+                let devices = vec![device];
+                return Err(Halt::Need(Missing { devices, ..Missing::default() }, account.id));
             };
             let holds = |level, key: &[u8]| signature_holds(received, level, key);
             if holds(Level::Hw, &record.hw) != Some(true) {

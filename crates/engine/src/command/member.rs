@@ -1,6 +1,6 @@
 //! Devices of an account: the first is enrolled, others join; each has keys of its own and a half of the secret.
 
-use super::{Context, Stop, refuse};
+use super::{Context, Missing, Stop, refuse};
 use crate::record::{DeviceRecord, Held};
 use crate::request::{Actor, signature_holds};
 use keyferry_crypto::hpke::{self, BoxKey};
@@ -184,7 +184,7 @@ impl Context<'_> {
             .filter(|device| self.account.device(device).is_none())
             .collect();
         if !missing.is_empty() {
-            return Err(Stop::Need { devices: missing, passkeys: Vec::new() });
+            return Err(Stop::Need(Missing { devices: missing, ..Missing::default() }));
         }
         let info = |entry: &crate::record::DeviceEntry| {
             Some(self.account.device(&entry.device)?.info(entry.device, entry.state))

@@ -1,15 +1,18 @@
 //! Passkeys: made, used, renamed and deleted. Each opens for its own relying party alone, and only in the version
 //! that the vault root names.
 
-use super::{Context, Stop, refuse};
+mod large_blob;
+
+use super::{Context, Missing, Stop, refuse};
 use crate::client_data::{self, Ceremony};
-use crate::credential::{self, Attestation, ES256, Passkey, Place};
+use crate::credential::{self, Attestation, Passkey, Place};
 use crate::record::AssertPolicy;
+use keyferry_crypto::credential::{Algorithm, CredentialKey};
 use keyferry_crypto::hash::{self, sha256};
 use keyferry_crypto::label::Label;
 use keyferry_wire::command::{
-    Answer, Assert, Asserted, CreatePasskey, Created, DeletePasskey, Edited, Metadata, RenamePasskey,
-    UserVerification,
+    Answer, Assert, Asserted, Command, CreatePasskey, Created, CredProtect, DeletePasskey, Edited, Metadata,
+    PrfOutputs, RenamePasskey, UserVerification,
 };
 use keyferry_wire::ledger::{Kind, Outcome};
 use keyferry_wire::publish::PasskeyRow;
@@ -24,6 +27,7 @@ impl Context<'_> {
         let json = create.client_data_json.as_deref();
         client_data::check(Ceremony::Create, &rp_id, &create.client_data_hash, json)?;
         check_options(create)?;
+        let algorithm = chosen_algorithm(create)?;
         demand_verification(create.user_verification, verified)?;
         let id = self.new_credential_id();
         self.attached(create.exclude.iter().chain([&id]))?;
@@ -32,7 +36,21 @@ impl Context<'_> {
             return refuse(Code::Conflict, "this operation made a passkey already");
         }
         self.refuse_excluded(create, &rp_id)?;
-        self.write_new_passkey(create, id, &rp_id, verified)
+        let key = self.make_key(algorithm)?;
+        self.write_new_passkey(create, id, &rp_id, verified, &key)
+    }
+
+    /// Nothing is refused any more once a key is made: a key that the edge had ready is not wasted.
+    fn make_key(&mut self, algorithm: Algorithm) -> Result<CredentialKey, Stop> {
+        Ok(match algorithm {
+            Algorithm::Es256 => CredentialKey::es256(self.random),
+            Algorithm::EdDsa => CredentialKey::ed_dsa(self.random),
+            Algorithm::Es384 => CredentialKey::es384(self.random),
+            Algorithm::Rs256 => {
+                let key = self.rsa.take().ok_or(Stop::Later)?;
+                CredentialKey::rs256(key).expect("the edge makes RSA keys of 2048 bits")
+            }
+        })
     }
 
     fn write_new_passkey(
@@ -41,17 +59,20 @@ impl Context<'_> {
         id: CredentialId,
         rp_id: &RpId,
         verified: bool,
+        key: &CredentialKey,
     ) -> Result<Answer, Stop> {
         let account = self.account.id;
         let epoch = self.record()?.epoch;
-        let (passkey, key) = Passkey::generate(create.user_id.clone(), self.random);
+        let (alg, protect) = (key.algorithm().cose(), create.cred_protect);
+        let passkey = Passkey::new(key, create.user_id.clone(), protect, self.random);
         let metadata = Metadata {
             rp_id: create.rp_id.clone(),
             user_id: create.user_id.clone(),
             user_name: create.user_name.clone(),
             display_name: create.display_name.clone(),
-            alg: ES256,
+            alg,
             created_ms: self.now_ms,
+            cred_protect: protect,
         };
         self.sds()?;
         let Some(sds) = &self.sds else { return Err(Stop::Store) };
@@ -64,20 +85,40 @@ impl Context<'_> {
             epoch,
             blob: passkey.seal(sds, &place, rp_id, self.random).into(),
             metadata: credential::seal_metadata(sds, &place, &metadata, self.random).into(),
+            large_blob: None,
         };
-        let cose_key = keyferry_crypto::cose::es256_public_key(&key.public());
-        let data = credential::registration_data(rp_id, verified, &self.keys.aaguid(), &id, &cose_key);
+        let cose_key = keyferry_crypto::cose::public_key(&key.public());
+        let data =
+            credential::registration_data(rp_id, verified, &self.keys.aaguid(), &id, &cose_key, protect);
         let object = credential::attestation_object(&Attestation::None, &data);
         self.account.write_passkey(row)?;
         self.credential_event(Kind::CreatePasskey, &id);
         Ok(Answer::Created(Created {
             id,
             version: 1,
-            alg: ES256,
+            alg,
             public_key: cose_key.into(),
             authenticator_data: data.into(),
             attestation_object: object.into(),
+            prf: create.prf.as_ref().map(|salts| passkey.evaluate(salts, verified)),
         }))
+    }
+
+    /// The PRF of a passkey that this operation made before: nothing, if it does not open any more.
+    pub(super) fn evaluated_again(
+        &mut self,
+        create: &CreatePasskey,
+        id: &CredentialId,
+    ) -> Result<Option<PrfOutputs>, Stop> {
+        let Some(salts) = &create.prf else { return Ok(None) };
+        let (_, verified) = self.member()?;
+        let rp_id = client_data::rp_id(&create.rp_id)?;
+        self.attached([id])?;
+        match self.open_passkey(id, &rp_id) {
+            Ok(passkey) => Ok(Some(passkey.evaluate(salts, verified))),
+            Err(Stop::Refused(_)) => Ok(None),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// Refuses when one of the excluded credentials is a passkey for this relying party. The host cannot hide one:
@@ -110,6 +151,8 @@ impl Context<'_> {
         }
         self.attached([&assert.id])?;
         let passkey = self.open_passkey(&assert.id, &rp_id)?;
+        demand_protection(passkey.cred_protect, verified, assert.listed)?;
+        let planned = self.plan_large_blob(assert, &rp_id)?;
         let key = passkey.signing_key().ok_or(Stop::Store)?;
         let now_ms = self.now_ms;
         if !self.replay {
@@ -118,12 +161,15 @@ impl Context<'_> {
             }
             self.credential_event(Kind::Assert, &assert.id);
         }
+        let large_blob = self.use_large_blob(planned, &assert.id)?;
         let data = credential::assertion_data(&rp_id, verified);
         let signature = key.sign(&[&data[..], &assert.client_data_hash].concat());
         Ok(Answer::Asserted(Asserted {
             id: assert.id,
             authenticator_data: data.into(),
             signature: signature.into(),
+            prf: assert.prf.as_ref().map(|salts| passkey.evaluate(salts, verified)),
+            large_blob,
             user_id: passkey.user_id,
         }))
     }
@@ -166,6 +212,9 @@ impl Context<'_> {
         let mut row = self.editable(&delete.id, delete.version)?;
         row.deleted = true;
         row.blob = Vec::new().into();
+        if row.large_blob.is_some() {
+            self.account.put_large_blob(&mut row, None);
+        }
         self.edit(row, Kind::DeletePasskey)
     }
 
@@ -198,7 +247,10 @@ impl Context<'_> {
     fn attached<'i>(&self, ids: impl IntoIterator<Item = &'i CredentialId>) -> Result<(), Stop> {
         let missing: Vec<_> =
             ids.into_iter().filter(|id| self.account.passkey(id).is_none()).copied().collect();
-        if missing.is_empty() { Ok(()) } else { Err(Stop::Need { devices: Vec::new(), passkeys: missing }) }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Stop::Need(Missing { passkeys: missing, ..Missing::default() }))
     }
 
     /// The new credential's id: the same whenever this operation is run, and to everybody else a random number.
@@ -224,11 +276,34 @@ fn check_options(create: &CreatePasskey) -> Result<(), Stop> {
     if create.exclude.len() > limits::CREDENTIAL_LIST_MAX {
         return refuse(Code::BadOptions, "excludeCredentials is too long");
     }
-    if !create.algorithms.contains(&ES256) {
-        let refusal = Refusal::new(Code::BadOptions, "none of the relying party's algorithms is known here");
-        return Err(Stop::Refused(refusal.named("NotSupportedError")));
-    }
     Ok(())
+}
+
+/// The first algorithm of the relying party's list that is known here.
+fn chosen_algorithm(create: &CreatePasskey) -> Result<Algorithm, Stop> {
+    let mut known = create.algorithms.iter().filter_map(|number| Algorithm::of_cose(*number));
+    known.next().ok_or_else(|| {
+        let refusal = Refusal::new(Code::BadOptions, "none of the relying party's algorithms is known here");
+        Stop::Refused(refusal.named("NotSupportedError"))
+    })
+}
+
+/// credProtect: what the relying party asked for when the passkey was made holds whatever the request says now.
+fn demand_protection(level: Option<CredProtect>, verified: bool, listed: bool) -> Result<(), Stop> {
+    let admitted = match level.unwrap_or(CredProtect::Optional) {
+        CredProtect::Optional => true,
+        CredProtect::OptionalWithList => verified || listed,
+        CredProtect::Required => verified,
+    };
+    if admitted {
+        return Ok(());
+    }
+    refuse(Code::UvRequired, "the relying party has protected this passkey: it needs user verification")
+}
+
+/// Whether an assertion asks for more than a signature: for what a device's row must not keep, or what fills a reply.
+pub(super) fn has_extensions(command: &Command) -> bool {
+    matches!(command, Command::Assert(assert) if assert.prf.is_some() || assert.large_blob.is_some())
 }
 
 fn demand_verification(wanted: UserVerification, verified: bool) -> Result<(), Stop> {

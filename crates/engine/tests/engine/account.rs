@@ -251,6 +251,7 @@ fn two_first_devices_in_one_turn_are_one() {
         map_key: world.host.disk.accounts[&account].map_key,
         devices: Vec::new(),
         passkeys: Vec::new(),
+        large_blobs: Vec::new(),
     };
     // Resumed before the first batch is durable: it already sees the state after it.
     let work = world.host.resume(tickets[1].0, &need);

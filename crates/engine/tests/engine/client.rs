@@ -198,9 +198,11 @@ pub(crate) fn create_for(rp_id: &str) -> CreatePasskey {
         display_name: "Ann".to_owned(),
         client_data_hash: [3; 32],
         client_data_json: None,
-        algorithms: vec![-257, -7],
+        algorithms: vec![-999, -7],
         exclude: Vec::new(),
         user_verification: UserVerification::Preferred,
+        prf: None,
+        cred_protect: None,
     }
 }
 
@@ -211,5 +213,8 @@ pub(crate) fn assert_for(id: CredentialId, rp_id: &str) -> Assert {
         client_data_hash: [4; 32],
         client_data_json: None,
         user_verification: UserVerification::Preferred,
+        listed: true,
+        prf: None,
+        large_blob: None,
     }
 }

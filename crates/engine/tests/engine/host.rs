@@ -36,6 +36,7 @@ pub(crate) struct Stored {
     pub(crate) state: AccountState,
     pub(crate) devices: BTreeMap<DeviceId, DeviceRow>,
     pub(crate) passkeys: BTreeMap<CredentialId, PasskeyRow>,
+    pub(crate) large_blobs: BTreeMap<CredentialId, Vec<u8>>,
     /// Places of the account's leaves in its log.
     pub(crate) entries: Vec<u64>,
 }
@@ -97,6 +98,7 @@ impl Disk {
                 state: put.state.clone(),
                 devices: BTreeMap::new(),
                 passkeys: BTreeMap::new(),
+                large_blobs: BTreeMap::new(),
                 entries: Vec::new(),
             });
             stored.state = put.state.clone();
@@ -109,6 +111,12 @@ impl Disk {
             }
             for row in &put.passkeys {
                 stored.passkeys.insert(row.id, row.clone());
+            }
+            for blob in &put.large_blobs {
+                match &blob.sealed {
+                    Some(sealed) => stored.large_blobs.insert(blob.id, sealed.0.clone()),
+                    None => stored.large_blobs.remove(&blob.id),
+                };
             }
             stored.entries.extend(put.leaves.iter().map(|at| batch.first_leaf + u64::from(*at)));
         }
@@ -131,6 +139,7 @@ impl Disk {
             (None, None) => panic!("nobody asked for this account"),
         };
         let asked_devices = need.map(|need| need.devices.clone()).unwrap_or_default();
+        let asked_blobs = need.map(|need| need.large_blobs.clone()).unwrap_or_default();
         let asked_passkeys = need.map(|need| need.passkeys.clone()).unwrap_or_default();
         let hints = frame.map(|frame| (frame.device, frame.passkeys.clone()));
         let (hint_device, hint_passkeys) = hints.unwrap_or_default();
@@ -141,6 +150,9 @@ impl Disk {
             id,
             proof: vault.prove(&state::vault_key(&id)).unwrap(),
             row: stored.and_then(|stored| stored.passkeys.get(&id).cloned()),
+            large_blob: stored
+                .filter(|_| asked_blobs.contains(&id))
+                .and_then(|stored| stored.large_blobs.get(&id).cloned().map(Into::into)),
         });
         AccountView {
             account: *account,
@@ -177,7 +189,7 @@ pub(crate) type Lie = Box<dyn FnMut(&mut AccountView)>;
 
 pub(crate) struct Host {
     pub(crate) engine: Engine,
-    platform: Sim,
+    pub(crate) platform: Sim,
     random: Seeded,
     pub(crate) now_ms: u64,
     pub(crate) shards: u16,
@@ -192,6 +204,8 @@ pub(crate) struct Host {
     pub(crate) greeting: Option<Evidence>,
     tickets: u64,
     pub(crate) frames: BTreeMap<u64, RequestFrame>,
+    /// Passkeys that the enclave asked for.
+    asked: BTreeMap<u64, Vec<CredentialId>>,
     pub(crate) lie: Option<Lie>,
     pub(crate) batches: Vec<Batch>,
 }
@@ -201,7 +215,7 @@ impl Host {
         let mut random = Seeded::new(seed);
         Host {
             engine: Engine::default(),
-            platform: Sim(random.fork()),
+            platform: Sim::new(random.fork()),
             random,
             now_ms: START_MS,
             shards,
@@ -214,6 +228,7 @@ impl Host {
             greeting: None,
             tickets: 0,
             frames: BTreeMap::new(),
+            asked: BTreeMap::new(),
             lie: None,
             batches: Vec::new(),
         }
@@ -348,6 +363,23 @@ impl Host {
         Work { ticket, frame: None, view: Some(self.view(&need.account, Some(need), frame.as_ref())) }
     }
 
+    /// A member's request that was put off, with what its hints lead to.
+    pub(crate) fn resume_with_frame(&mut self, ticket: u64) -> Work {
+        let frame = self.frames[&ticket].clone();
+        let account = frame.account.unwrap();
+        let passkeys = self.asked.get(&ticket).cloned().unwrap_or_default();
+        let stored = &self.disk.accounts[&account];
+        let need = Need {
+            account,
+            shard: stored.shard,
+            map_key: stored.map_key,
+            devices: frame.device.into_iter().collect(),
+            passkeys,
+            large_blobs: Vec::new(),
+        };
+        self.resume(ticket, &need)
+    }
+
     fn view(
         &mut self,
         account: &AccountId,
@@ -369,7 +401,10 @@ impl Host {
             let mut out = self.turn(Vec::new(), vec![work]);
             let at = out.iter().position(|out| out.ticket == ticket);
             match at.map(|at| out.remove(at).body) {
-                Some(OutBody::Need(need)) => work = self.resume(ticket, &need),
+                Some(OutBody::Need(need)) => {
+                    self.asked.insert(ticket, need.passkeys.clone());
+                    work = self.resume(ticket, &need);
+                }
                 other => return (ticket, other),
             }
         }

@@ -42,6 +42,7 @@ fn all_as_of(old: Disk) -> Lie {
             map_key: view.map_key,
             devices: view.devices.iter().map(|row| row.device).collect(),
             passkeys: view.passkeys.iter().map(|row| row.id).collect(),
+            large_blobs: Vec::new(),
         };
         *view = old.view(&view.account, Some(&need), None);
     })
@@ -265,6 +266,7 @@ fn a_deleted_passkey_does_not_sign_from_its_old_row_and_its_old_proofs() {
             map_key: old.accounts[&account].map_key,
             devices: vec![ann.id],
             passkeys: vec![id],
+            large_blobs: Vec::new(),
         };
         old.view(&account, Some(&need), None)
     };
@@ -312,6 +314,7 @@ fn a_passkey_row_of_another_account_is_refused() {
             map_key: view.map_key,
             devices: Vec::new(),
             passkeys: view.passkeys.iter().map(|view| view.id).collect(),
+            large_blobs: Vec::new(),
         };
         view.passkeys = disk.view(&account, Some(&need), None).passkeys;
     });

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod account;
+mod algorithms;
 mod channel;
 mod client;
+mod extensions;
 mod host;
 mod lying_store;
 mod operations;

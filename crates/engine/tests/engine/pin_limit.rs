@@ -244,6 +244,7 @@ fn evaluations(
                     map_key: stored.map_key,
                     devices: Vec::new(),
                     passkeys: Vec::new(),
+                    large_blobs: Vec::new(),
                 };
                 again.push(world.host.resume(item.ticket, &need));
             }

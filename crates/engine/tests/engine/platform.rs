@@ -1,7 +1,9 @@
 //! A seeded source of randomness, and evidence of the stand-in kind `sim`.
 
+use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::hash::sha256;
 use keyferry_crypto::random::Random;
+use keyferry_crypto::secret::SecretVec;
 use keyferry_engine::Platform;
 use keyferry_wire::Wire;
 use keyferry_wire::cbor::Bytes;
@@ -35,11 +37,25 @@ impl Random for Seeded {
     }
 }
 
-pub(crate) struct Sim(pub Seeded);
+/// Test keys of 2048 bits: making one takes longer than all other tests.
+const RSA_KEYS: [&[u8]; 2] = [include_bytes!("keys/rsa-1.der"), include_bytes!("keys/rsa-2.der")];
+
+/// The hardware. Of `rsa_ready` keys one is handed out at each question.
+pub(crate) struct Sim {
+    random: Seeded,
+    pub(crate) rsa_ready: usize,
+    pub(crate) rsa_asked: usize,
+}
+
+impl Sim {
+    pub(crate) fn new(random: Seeded) -> Sim {
+        Sim { random, rsa_ready: 0, rsa_asked: 0 }
+    }
+}
 
 impl Platform for Sim {
     fn random(&mut self) -> &mut dyn Random {
-        &mut self.0
+        &mut self.random
     }
 
     fn evidence(&mut self, runtime_data: Vec<u8>) -> Evidence {
@@ -54,5 +70,12 @@ impl Platform for Sim {
             init_data: Bytes::default(),
             runtime_data: runtime_data.into(),
         }
+    }
+
+    fn rsa_key(&mut self) -> Option<RsaKey> {
+        self.rsa_asked += 1;
+        self.rsa_ready = self.rsa_ready.checked_sub(1)?;
+        let der = RSA_KEYS[self.rsa_ready % RSA_KEYS.len()].to_vec();
+        Some(RsaKey::from_pkcs8(SecretVec::new(der)))
     }
 }

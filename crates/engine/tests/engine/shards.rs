@@ -203,6 +203,7 @@ fn a_full_batch_makes_the_rest_wait_for_the_next() {
         map_key: [0; 32],
         devices: vec![members[full].id],
         passkeys: Vec::new(),
+        large_blobs: Vec::new(),
     };
     let work = world.host.resume(last, &need);
     assert!(world.host.turn(Vec::new(), vec![work]).is_empty());
