@@ -187,8 +187,26 @@ impl Desk {
     pub fn needed(&mut self, store: &dyn Read, need: &Need) -> Result<AccountView, DeskError> {
         match self.view(store, &need.account, &need.devices, &need.passkeys) {
             Err(DeskError::Account) => self.absence(need),
+            Ok(mut view) if !need.large_blobs.is_empty() => {
+                self.attach_large_blobs(store, &mut view, &need.large_blobs)?;
+                Ok(view)
+            }
             found => found,
         }
+    }
+
+    /// Large blobs are read when they are asked for, and kept nowhere: they are few and would push out rows.
+    fn attach_large_blobs(
+        &mut self,
+        store: &dyn Read,
+        view: &mut AccountView,
+        ids: &[CredentialId],
+    ) -> Result<(), DeskError> {
+        let key = self.accounts.fetch(store, &view.account)?.ok_or(DeskError::Account)?.key;
+        for passkey in view.passkeys.iter_mut().filter(|passkey| ids.contains(&passkey.id)) {
+            passkey.large_blob = store.large_blob(key, &passkey.id)?.map(Into::into);
+        }
+        Ok(())
     }
 
     /// An account with the rows that were asked for, all with proofs. Devices that do not exist are left out.
@@ -283,7 +301,7 @@ fn passkey_views(
         let vault_key = state::vault_key(id);
         let exists = vault.get(&vault_key).ok().flatten().is_some();
         let row = if exists { passkey(cache, store, key, id)? } else { None };
-        views.push(PasskeyView { id: *id, proof: prove(vault, &vault_key), row });
+        views.push(PasskeyView { id: *id, proof: prove(vault, &vault_key), row, large_blob: None });
     }
     Ok(views)
 }

@@ -158,6 +158,9 @@ pub struct Pump {
     tickets: u64,
     waiting: HashMap<u64, Waiter>,
     ready: VecDeque<Item>,
+    /// Requests that wait for an RSA key, and since when the first of them does.
+    put_off: Vec<Item>,
+    put_off_at: Instant,
     committed: Vec<BatchRef>,
     published_at: Instant,
     stopping: bool,
@@ -207,6 +210,8 @@ enum Trouble {
 const IDLE: Duration = Duration::from_millis(20);
 /// Files lag no longer than this when busy.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits before it asks for an RSA key again: a part of what making one takes.
+const KEY_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause between two starts of an enclave.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Rests when nothing at all is to be done.
@@ -224,6 +229,8 @@ impl Pump {
             tickets: 0,
             waiting: HashMap::new(),
             ready: VecDeque::new(),
+            put_off: Vec::new(),
+            put_off_at: now,
             committed: Vec::new(),
             published_at: now,
             stopping: false,
@@ -266,11 +273,12 @@ impl Pump {
     fn wait(&mut self) {
         let patience = match &self.enclave {
             None => self.retry_at.saturating_duration_since(Instant::now()).min(REST),
+            Some(_) if !self.put_off.is_empty() => KEY_PAUSE,
             Some(_) => IDLE,
         };
         match self.queue.recv_timeout(patience) {
             Ok(job) => self.take(job),
-            Err(RecvTimeoutError::Timeout) if self.enclave.is_some() => {
+            Err(RecvTimeoutError::Timeout) if self.enclave.is_some() && self.put_off.is_empty() => {
                 self.publish_files();
                 self.checkpoint_store();
                 self.rest();
@@ -291,6 +299,9 @@ impl Pump {
 
     /// Takes what is queued, without waiting.
     fn drain(&mut self) {
+        if self.put_off_at.elapsed() >= KEY_PAUSE {
+            self.ready.extend(self.put_off.drain(..));
+        }
         while self.ready.len() < turn::WORK_MAX {
             let Ok(job) = self.queue.try_recv() else {
                 break;
@@ -349,6 +360,7 @@ impl Pump {
         self.parts.shared.absent(why);
         self.enclave = None;
         self.ready.clear();
+        self.put_off.clear();
         self.committed.clear();
     }
 

@@ -145,6 +145,9 @@ pub trait Read {
     /// One passkey.
     fn passkey(&self, at: AccountKey, id: &CredentialId) -> Result<Option<PasskeyRow>, ReadError>;
 
+    /// The sealed large blob of a passkey.
+    fn large_blob(&self, at: AccountKey, id: &CredentialId) -> Result<Option<Vec<u8>>, ReadError>;
+
     /// Hands over all rows of a vault, tombstones included.
     fn vault(&self, at: AccountKey, each: &mut dyn FnMut(PasskeyRow)) -> Result<(), ReadError>;
 

@@ -52,6 +52,7 @@ pub(crate) fn passkey(n: u8, version: u64, vault_seq: u64) -> PasskeyRow {
         epoch: 1,
         blob: vec![n; 90].into(),
         metadata: vec![n, 1].into(),
+        large_blob: None,
     }
 }
 
@@ -117,6 +118,7 @@ impl Scribe {
                 devices: edit.devices,
                 passkeys: edit.passkeys,
                 leaves: positions,
+                large_blobs: Vec::new(),
             });
         }
         let root = self.map.root();
@@ -211,13 +213,16 @@ pub(crate) struct Script {
     pub(crate) largest_turn: usize,
     /// The next start fails.
     pub(crate) refuse_launches: u32,
+    /// So often a frame `later` is put off.
+    pub(crate) put_off: u32,
 }
 
 /// Ticket, reply, and the size of its checkpoint.
 type Waiting = (u64, ReplyFrame, u64);
 
 /// A test stand-in for an enclave: no secrets, no checks. A frame's ciphertext is a word that says what to do:
-/// `put` writes an entry, `need` asks for rows first, `read` answers at once, `drop` drops, `die` breaks the link.
+/// `put` writes an entry, `need` asks for rows first, `later` puts off and then answers, `read` answers at once, `drop`
+/// drops, `die` breaks the link.
 pub(crate) struct StandInEnclave {
     script: Arc<Mutex<Script>>,
     scribes: Vec<Scribe>,
@@ -330,7 +335,11 @@ impl StandInEnclave {
             let body = match (&frame.ciphertext[..], work.view) {
                 (b"die", _) => return Err(LinkError::Stream(io::ErrorKind::BrokenPipe.into())),
                 (b"drop", _) => OutBody::Dropped(Reason::Session),
-                (b"read", Some(_)) => OutBody::Reply(Sealed { reply: reply(&frame), size: None }),
+                (b"later", Some(_)) if self.is_put_off() => {
+                    self.held.insert(work.ticket, frame);
+                    OutBody::Later
+                }
+                (b"read" | b"later", Some(_)) => OutBody::Reply(Sealed { reply: reply(&frame), size: None }),
                 (b"put", Some(view)) => {
                     replies.push((work.ticket, reply(&frame)));
                     edits.push(self.edit(view));
@@ -347,6 +356,7 @@ impl StandInEnclave {
                         map_key: map_key(&account),
                         devices: vec![device(1)],
                         passkeys: vec![credential(1)],
+                        large_blobs: Vec::new(),
                     })
                 }
             };
@@ -361,6 +371,13 @@ impl StandInEnclave {
             batches.push(batch);
         }
         Ok(Turned { out, batches })
+    }
+
+    fn is_put_off(&self) -> bool {
+        let mut script = self.script.lock().unwrap();
+        let left = script.put_off.checked_sub(1);
+        script.put_off = left.unwrap_or_default();
+        left.is_some()
     }
 
     fn edit(&mut self, view: AccountView) -> Edit {

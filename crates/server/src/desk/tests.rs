@@ -108,6 +108,7 @@ fn an_account_that_does_not_exist_is_proven_absent() {
         map_key: map_key(&account(2)),
         devices: vec![device(1)],
         passkeys: vec![credential(1)],
+        large_blobs: Vec::new(),
     };
     let view = bench.desk.needed(&bench.store, &need).unwrap();
     assert_eq!(view.state, None);

@@ -77,6 +77,33 @@ fn a_reply_comes_only_in_the_turn_after_its_commit() {
     assert!(hand.pump.is_idle() && hand.pump.waiting.is_empty());
 }
 
+/// Turn upon turn would keep a core from making the key that is waited for.
+#[test]
+fn a_request_that_is_put_off_comes_again_after_a_pause_and_others_go_on() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut other = hand.ask(b"need", Some(account(1)));
+    (0..3).for_each(|_| hand.pump.turn().unwrap());
+    assert!(other.try_recv().unwrap().is_ok(), "the account exists");
+    hand.script.lock().unwrap().put_off = 2;
+    let mut waiting = hand.ask(b"later", Some(account(1)));
+    hand.pump.turn().unwrap();
+    assert!(hand.pump.is_idle() && waiting.try_recv().is_err(), "it waits, and nothing else does");
+    let mut other = hand.ask(b"read", Some(account(1)));
+    hand.pump.turn().unwrap();
+    assert!(other.try_recv().unwrap().is_ok());
+    let turns = hand.script.lock().unwrap().turns;
+    for _ in 0..2 {
+        while hand.pump.is_idle() {
+            hand.pump.wait();
+            hand.pump.drain();
+        }
+        hand.pump.turn().unwrap();
+    }
+    assert!(waiting.try_recv().unwrap().is_ok());
+    assert_eq!(hand.script.lock().unwrap().turns, turns + 2, "one turn for each question");
+    assert!(hand.pump.put_off.is_empty() && hand.pump.waiting.is_empty());
+}
+
 #[test]
 fn one_account_has_one_place_in_a_turn() {
     let mut hand = Hand::new(CommitMode::Group);

@@ -12,7 +12,7 @@ use keyferry_wire::door::{
 use keyferry_wire::frame::{ReplyFrame, RequestFrame};
 use keyferry_wire::ledger::LEAF_LEN;
 use keyferry_wire::limits::{BATCH_EVENTS_MAX, CREDENTIAL_LIST_MAX};
-use keyferry_wire::{AccountId, ShardId};
+use keyferry_wire::{AccountId, CredentialId, ShardId};
 use std::collections::{HashSet, VecDeque};
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -146,6 +146,7 @@ impl Pump {
                 }
                 OutBody::Need(need) => self.resume(ticket, Some(need)),
                 OutBody::Busy => self.resume(ticket, None),
+                OutBody::Later => self.put_off(ticket),
                 OutBody::Dropped(reason) => {
                     self.parts.shared.metrics.dropped(reason);
                     self.fail(ticket, Failure::Dropped(reason));
@@ -195,6 +196,18 @@ impl Pump {
                 self.fail(ticket, Failure::Dropped(Reason::Store));
             }
         }
+    }
+
+    /// Hands a request in again after a moment: turn upon turn would only keep a core from what it waits for.
+    fn put_off(&mut self, ticket: u64) {
+        let Some(Waiter::Request { need: Some(need), .. }) = self.waiting.get(&ticket) else {
+            return self.fail(ticket, Failure::Dropped(Reason::Store));
+        };
+        let item = Item::Resume(ticket, need.clone());
+        if self.put_off.is_empty() {
+            self.put_off_at = Instant::now();
+        }
+        self.put_off.push(item);
     }
 
     fn fail(&mut self, ticket: u64, failure: Failure) {
@@ -247,7 +260,12 @@ fn need_of(view: &AccountView) -> Need {
         map_key: view.map_key,
         devices: view.devices.iter().map(|row| row.device).collect(),
         passkeys: view.passkeys.iter().map(|view| view.id).collect(),
+        large_blobs: with_large_blob(view),
     }
+}
+
+fn with_large_blob(view: &AccountView) -> Vec<CredentialId> {
+    view.passkeys.iter().filter(|view| view.large_blob.is_some()).map(|view| view.id).collect()
 }
 
 /// What was asked for now, and before that.
@@ -257,6 +275,8 @@ fn joined(before: &Need, asked: Need) -> Need {
     joined.devices = devices.copied().chain(joined.devices.iter().copied()).collect();
     let passkeys = before.passkeys.iter().filter(|id| !joined.passkeys.contains(id));
     joined.passkeys = passkeys.copied().chain(joined.passkeys.iter().copied()).collect();
+    let blobs = before.large_blobs.iter().filter(|id| !joined.large_blobs.contains(id));
+    joined.large_blobs = blobs.copied().chain(joined.large_blobs.iter().copied()).collect();
     joined
 }
 
@@ -264,7 +284,7 @@ fn size_of_view(view: &AccountView) -> usize {
     let devices: usize = view.devices.iter().map(|row| row.row.len() + 32).sum();
     let passkeys = view.passkeys.iter().map(|view| {
         let row = view.row.as_ref().map_or(0, |row| row.blob.len() + row.metadata.len() + 64);
-        row + view.proof.siblings.len() * 34 + 128
+        row + view.large_blob.as_ref().map_or(0, |blob| blob.len()) + view.proof.siblings.len() * 34 + 128
     });
     let row = view.state.as_ref().map_or(0, |state| state.row.len());
     row + devices + passkeys.sum::<usize>() + view.proof.siblings.len() * 34 + 256

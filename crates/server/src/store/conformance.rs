@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{World, account, credential, device, device_put, service_row};
+use keyferry_wire::door::LargeBlobPut;
 use keyferry_wire::ledger::Class;
 
 /// Runs the suite over a kind of store; `fresh` makes an empty one.
@@ -11,6 +12,7 @@ fn suite<S: Store>(fresh: impl Fn() -> S) {
     a_second_writer_is_refused(fresh());
     a_refused_commit_keeps_nothing(fresh());
     rows_are_replaced(fresh());
+    large_blobs_come_and_go(fresh());
     changes_come_in_order_and_pages(fresh());
     leaves_are_linked_per_account(fresh());
     shards_are_apart(fresh());
@@ -108,6 +110,28 @@ fn rows_are_replaced<S: Store>(mut store: S) {
     assert_eq!(store.passkey(stored.key, &credential(1)).unwrap().as_ref(), Some(&expected.passkeys[0]));
     assert_eq!(&store.devices(stored.key, &[device(1)]).unwrap()[0].row[..], b"new");
     assert_eq!(store.access(stored.key).unwrap(), []);
+}
+
+fn large_blobs_come_and_go<S: Store>(mut store: S) {
+    let mut world = World::new(0);
+    let mut batch = |sealed: Option<&[u8]>, hash| {
+        let mut edit = world.passkeys(account(1), [1, 2]);
+        edit.passkeys[0].large_blob = hash;
+        let mut batch = world.batch(vec![edit]);
+        let sealed = sealed.map(Into::into);
+        batch.accounts[0].large_blobs = vec![LargeBlobPut { id: credential(1), sealed }];
+        batch
+    };
+    for (sealed, hash) in [(Some(&[7; 8192][..]), Some([7; 32])), (Some(b"new"), Some([8; 32])), (None, None)]
+    {
+        store.commit(None, &[batch(sealed, hash)]).unwrap();
+        let key = store.account(&account(1)).unwrap().unwrap().key;
+        assert_eq!(store.large_blob(key, &credential(1)).unwrap().as_deref(), sealed);
+        assert_eq!(store.large_blob(key, &credential(2)).unwrap(), None);
+        assert_eq!(store.passkey(key, &credential(1)).unwrap().unwrap().large_blob, hash);
+        let rows = store.changed(key, 0, 9).unwrap();
+        assert_eq!(rows.iter().filter(|row| row.large_blob.is_some()).count(), usize::from(hash.is_some()));
+    }
 }
 
 fn changes_come_in_order_and_pages<S: Store>(mut store: S) {
@@ -210,6 +234,43 @@ mod sqlite_alone {
         connection.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
         drop(connection);
         assert!(matches!(SqliteStore::open(folder.path()), Err(OpenError::Newer { .. })));
+    }
+
+    /// The tables of schema 1, as the first version made them, with a row of a passkey.
+    const FIRST: &str = "
+        CREATE TABLE service (id INTEGER PRIMARY KEY CHECK (id = 1), row BLOB NOT NULL);
+        CREATE TABLE batches (place INTEGER PRIMARY KEY, number INTEGER NOT NULL, count INTEGER NOT NULL,
+            checkpoint TEXT NOT NULL, seal BLOB NOT NULL, leaves BLOB NOT NULL);
+        CREATE TABLE accounts (number INTEGER PRIMARY KEY, shard INTEGER NOT NULL, account BLOB NOT NULL,
+            map_key BLOB NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL, vault_seq INTEGER NOT NULL,
+            vault_root BLOB NOT NULL, tail INTEGER, row BLOB NOT NULL);
+        CREATE UNIQUE INDEX accounts_by_id ON accounts (account, shard);
+        CREATE TABLE devices (shard INTEGER NOT NULL, number INTEGER NOT NULL, device BLOB NOT NULL, access BLOB,
+            row BLOB NOT NULL, PRIMARY KEY (shard, number, device)) WITHOUT ROWID;
+        CREATE TABLE passkeys (shard INTEGER NOT NULL, number INTEGER NOT NULL, id BLOB NOT NULL,
+            version INTEGER NOT NULL, vault_seq INTEGER NOT NULL, deleted INTEGER NOT NULL, epoch INTEGER NOT NULL,
+            blob BLOB NOT NULL, metadata BLOB NOT NULL, PRIMARY KEY (shard, number, id)) WITHOUT ROWID;
+        CREATE INDEX passkeys_by_change ON passkeys (shard, number, vault_seq);
+        INSERT INTO passkeys VALUES (0, 1, x'01010101010101010101010101010101', 2, 3, 0, 1, x'0a', x'0b');
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn a_store_of_schema_1_is_read_and_written_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = rusqlite::Connection::open(folder.path().join("keyferry.db")).unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        drop(connection);
+        for _ in 0..2 {
+            let store = SqliteStore::open(folder.path()).unwrap();
+            let key = AccountKey { shard: ShardId(0), number: 1 };
+            let row = store.passkey(key, &CredentialId([1; 16])).unwrap().unwrap();
+            assert_eq!((row.version, &row.blob[..], row.large_blob), (2, &[10][..], None));
+            assert_eq!(store.large_blob(key, &row.id).unwrap(), None);
+        }
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut world = World::new(0);
+        let edit = world.passkeys(account(1), [1]);
+        store.commit(None, &[world.batch(vec![edit])]).unwrap();
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct MemoryAccount {
     pub devices: BTreeMap<DeviceId, (Vec<u8>, Option<Hash>)>,
     /// Passkeys and tombstones.
     pub passkeys: BTreeMap<CredentialId, PasskeyRow>,
+    /// Sealed large blobs.
+    pub large_blobs: BTreeMap<CredentialId, Vec<u8>>,
 }
 
 /// A batch of a shard's log.
@@ -126,6 +128,7 @@ impl MemoryStore {
             tail: None,
             devices: BTreeMap::new(),
             passkeys: BTreeMap::new(),
+            large_blobs: BTreeMap::new(),
         });
         account.map_key = put.map_key;
         account.state = put.state.clone();
@@ -135,6 +138,12 @@ impl MemoryStore {
         }
         for row in &put.passkeys {
             account.passkeys.insert(row.id, row.clone());
+        }
+        for blob in &put.large_blobs {
+            match &blob.sealed {
+                Some(sealed) => account.large_blobs.insert(blob.id, sealed.0.clone()),
+                None => account.large_blobs.remove(&blob.id),
+            };
         }
         let key = AccountKey { shard: account.shard, number: account.number };
         self.by_key.insert(key, put.account);
@@ -207,6 +216,10 @@ impl Read for MemoryStore {
 
     fn passkey(&self, at: AccountKey, id: &CredentialId) -> Result<Option<PasskeyRow>, ReadError> {
         Ok(self.at(at).and_then(|account| account.passkeys.get(id)).cloned())
+    }
+
+    fn large_blob(&self, at: AccountKey, id: &CredentialId) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.at(at).and_then(|account| account.large_blobs.get(id)).cloned())
     }
 
     fn vault(&self, at: AccountKey, each: &mut dyn FnMut(PasskeyRow)) -> Result<(), ReadError> {

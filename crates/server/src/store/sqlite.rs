@@ -185,6 +185,9 @@ macro_rules! reads {
             fn passkey(&self, at: AccountKey, id: &CredentialId) -> Result<Option<PasskeyRow>, ReadError> {
                 read::passkey(&self.connection, at, id)
             }
+            fn large_blob(&self, at: AccountKey, id: &CredentialId) -> Result<Option<Vec<u8>>, ReadError> {
+                read::large_blob(&self.connection, at, id)
+            }
             fn vault(&self, at: AccountKey, each: &mut dyn FnMut(PasskeyRow)) -> Result<(), ReadError> {
                 read::vault(&self.connection, at, each)
             }

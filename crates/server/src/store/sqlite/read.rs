@@ -13,7 +13,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 const ACCOUNT: &str = "account, shard, number, map_key, seq, head, vault_seq, vault_root, tail, row";
-const PASSKEY: &str = "id, version, vault_seq, deleted, epoch, blob, metadata";
+const PASSKEY: &str = "id, version, vault_seq, deleted, epoch, blob, metadata, large_blob";
 
 pub(super) fn service(connection: &Connection) -> Result<Option<ServiceRow>, ReadError> {
     let what = "the service row";
@@ -143,10 +143,22 @@ pub(super) fn passkey(
     id: &CredentialId,
 ) -> Result<Option<PasskeyRow>, ReadError> {
     reading("a passkey", || {
-        const SQL: &str = "SELECT id, version, vault_seq, deleted, epoch, blob, metadata FROM passkeys \
+        const SQL: &str = "SELECT id, version, vault_seq, deleted, epoch, blob, metadata, large_blob FROM passkeys \
                            WHERE shard = ?1 AND number = ?2 AND id = ?3";
         let mut statement = connection.prepare_cached(SQL)?;
         statement.query_row((at.shard.0, at.number, &id.0[..]), passkey_row).optional()
+    })
+}
+
+pub(super) fn large_blob(
+    connection: &Connection,
+    at: AccountKey,
+    id: &CredentialId,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    reading("a large blob", || {
+        let sql = "SELECT sealed FROM large_blobs WHERE shard = ?1 AND number = ?2 AND id = ?3";
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_row((at.shard.0, at.number, &id.0[..]), |row| row.get(0)).optional()
     })
 }
 
@@ -242,6 +254,7 @@ fn passkey_row(row: &Row<'_>) -> rusqlite::Result<PasskeyRow> {
         epoch: row.get(4)?,
         blob: row.get::<_, Vec<u8>>(5)?.into(),
         metadata: row.get::<_, Vec<u8>>(6)?.into(),
+        large_blob: row.get::<_, Option<Fixed<32>>>(7)?.map(|Fixed(hash)| hash),
     })
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use std::time::Duration;
 
 /// Number of the schema; a program refuses a file with a higher one.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
 /// order of the log, under which a piece of the leaves can be read without the rest.
@@ -54,9 +54,29 @@ CREATE TABLE passkeys (
     epoch INTEGER NOT NULL,
     blob BLOB NOT NULL,
     metadata BLOB NOT NULL,
+    large_blob BLOB,
     PRIMARY KEY (shard, number, id)
 ) WITHOUT ROWID;
 CREATE INDEX passkeys_by_change ON passkeys (shard, number, vault_seq);
+CREATE TABLE large_blobs (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (shard, number, id)
+);
+";
+
+/// From 1 to 2: large blobs, named by their passkeys.
+const TO_2: &str = "
+ALTER TABLE passkeys ADD COLUMN large_blob BLOB;
+CREATE TABLE large_blobs (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (shard, number, id)
+);
 ";
 
 /// A commit waits this long for whoever else holds the database (nobody should).
@@ -75,7 +95,8 @@ pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.set_prepared_statement_cache_capacity(32);
     match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
-        0 => create(connection),
+        0 => run(connection, TABLES),
+        1 => run(connection, TO_2),
         SCHEMA => Ok(()),
         found => Err(OpenError::Newer { found }),
     }
@@ -89,8 +110,9 @@ pub(super) fn prepare_reader(connection: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn create(connection: &Connection) -> Result<(), OpenError> {
-    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
+/// Makes or changes tables, whole or not at all.
+fn run(connection: &Connection, statements: &str) -> Result<(), OpenError> {
+    connection.execute_batch(&format!("BEGIN; {statements} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
     Ok(())
 }
 

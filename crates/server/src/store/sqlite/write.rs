@@ -4,7 +4,7 @@ use super::schema::{first_leaf, last_place, place};
 use crate::store::{CommitError, Newest, follow, linked_leaves, tail_after};
 use keyferry_wire::ShardId;
 use keyferry_wire::Wire;
-use keyferry_wire::door::{AccountPut, Batch, DevicePut, ServiceRow};
+use keyferry_wire::door::{AccountPut, Batch, DevicePut, LargeBlobPut, ServiceRow};
 use keyferry_wire::ledger::LEAF_LEN;
 use keyferry_wire::publish::PasskeyRow;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -141,6 +141,9 @@ fn write_account(
     for row in &put.passkeys {
         write_passkey(transaction, batch.shard, number, row)?;
     }
+    for put in &put.large_blobs {
+        write_large_blob(transaction, batch.shard, number, put)?;
+    }
     Ok(())
 }
 
@@ -164,9 +167,9 @@ fn write_passkey(
     number: i64,
     row: &PasskeyRow,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO passkeys (shard, number, id, version, vault_seq, deleted, epoch, blob, metadata) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET version = ?4, \
-               vault_seq = ?5, deleted = ?6, epoch = ?7, blob = ?8, metadata = ?9";
+    let sql = "INSERT INTO passkeys (shard, number, id, version, vault_seq, deleted, epoch, blob, metadata, \
+               large_blob) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO UPDATE SET version = ?4, \
+               vault_seq = ?5, deleted = ?6, epoch = ?7, blob = ?8, metadata = ?9, large_blob = ?10";
     transaction.prepare_cached(sql)?.execute(params![
         shard.0,
         number,
@@ -177,7 +180,29 @@ fn write_passkey(
         row.epoch,
         &row.blob[..],
         &row.metadata[..],
+        row.large_blob.as_ref().map(|hash| &hash[..]),
     ])?;
+    Ok(())
+}
+
+fn write_large_blob(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    number: i64,
+    put: &LargeBlobPut,
+) -> rusqlite::Result<()> {
+    let id = &put.id.0[..];
+    match &put.sealed {
+        Some(sealed) => {
+            let sql = "INSERT INTO large_blobs (shard, number, id, sealed) VALUES (?1, ?2, ?3, ?4) \
+                       ON CONFLICT DO UPDATE SET sealed = ?4";
+            transaction.prepare_cached(sql)?.execute(params![shard.0, number, id, &sealed[..]])?;
+        }
+        None => {
+            let sql = "DELETE FROM large_blobs WHERE shard = ?1 AND number = ?2 AND id = ?3";
+            transaction.prepare_cached(sql)?.execute(params![shard.0, number, id])?;
+        }
+    }
     Ok(())
 }
 
