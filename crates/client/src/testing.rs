@@ -252,6 +252,7 @@ impl Ledger {
             display_name: String::new(),
             alg: -7,
             created_ms: self.vault_seq,
+            cred_protect: None,
         };
         let aad: &[&[u8]] = &[&ACCOUNT.0, &id.0, &1u32.to_be_bytes()];
         let sealed =
@@ -265,6 +266,7 @@ impl Ledger {
             epoch: 1,
             blob: Bytes(vec![0xb1; 100]),
             metadata: Bytes(sealed),
+            large_blob: None,
         };
         self.rows.insert(id, row);
         self.event(if deleted { Kind::DeletePasskey } else { Kind::CreatePasskey }, Some(id));

@@ -2,11 +2,13 @@
 //! become credentials in the `toJSON()` shape. What a browser would refuse is refused here with the same DOMException.
 
 mod client_data;
+mod extensions;
 mod json;
 mod options;
 mod response;
 
 pub use client_data::ClientData;
+pub use extensions::{CreateExtensions, CreatePrf, GetExtensions, GetLargeBlob, GetPrf};
 pub use options::{Allow, CreateRequest, GetRequest};
 pub use response::{AuthenticationResponse, RegistrationResponse};
 

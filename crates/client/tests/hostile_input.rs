@@ -14,9 +14,11 @@ const CREATE: &str = r#"{"publicKey":{"rp":{"id":"example.org","name":"x"},"user
 "challenge":"AAECAwQFBgcICQoLDA0ODw","pubKeyCredParams":[{"type":"public-key","alg":-7},{"type":"public-key","alg":-257}],
 "timeout":60000,"excludeCredentials":[{"type":"public-key","id":"AAECAwQFBgcICQoLDA0ODw","transports":["internal"]}],
 "authenticatorSelection":{"residentKey":"required","userVerification":"preferred"},"attestation":"none",
-"extensions":{"credProps":true}}}"#;
+"extensions":{"credProps":true,"prf":{"eval":{"first":"AQID","second":"BAUG"}},"largeBlob":{"support":"preferred"},
+"credentialProtectionPolicy":"userVerificationRequired","enforceCredentialProtectionPolicy":true}}}"#;
 const GET: &str = r#"{"rpId":"example.org","challenge":"AAECAwQFBgcICQoLDA0ODw","userVerification":"required",
-"allowCredentials":[{"type":"public-key","id":"AAECAwQFBgcICQoLDA0ODw"}]}"#;
+"allowCredentials":[{"type":"public-key","id":"AAECAwQFBgcICQoLDA0ODw"}],"extensions":{"largeBlob":{"write":"AQID"},
+"prf":{"eval":{"first":"AQID"},"evalByCredential":{"AAECAwQFBgcICQoLDA0ODw":{"first":"AQID","second":"BAUG"}}}}}"#;
 const TRUST: &str = r#"{"aud":"keys.example.org","logs":[],"measurements":[]}"#;
 
 /// Any one change: a byte replaced, a piece cut out, a piece doubled, the end cut off.

@@ -3,12 +3,15 @@
 use super::{Call, Flow, FlowError, Sender, Step, User, granted, unexpected};
 use crate::home::{Home, Passkey};
 use crate::webauthn::{
-    Allow, AuthenticationResponse, ClientDataForm, CreateRequest, GetRequest, RegistrationResponse,
+    Allow, AuthenticationResponse, ClientDataForm, CreateRequest, GetLargeBlob, GetRequest,
+    RegistrationResponse,
 };
 use keyferry_crypto::random::Random;
 use keyferry_wire::CredentialId;
 use keyferry_wire::cbor::Bytes;
-use keyferry_wire::command::{self, Answer, Assert, Command, CreatePasskey, UserVerification};
+use keyferry_wire::command::{
+    self, Answer, Assert, Command, CreatePasskey, CredProtect, LargeBlobUse, LargeBlobWrite, UserVerification,
+};
 use keyferry_wire::limits::CREDENTIAL_LIST_MAX;
 use keyferry_wire::refusal::Code;
 
@@ -41,6 +44,8 @@ impl Create {
             algorithms: request.algorithms,
             exclude,
             user_verification: request.user_verification,
+            prf: request.extensions.prf.and_then(|prf| prf.eval),
+            cred_protect: request.extensions.cred_protect,
         };
         let call = Call::fresh(Sender::Member, vec![Command::CreatePasskey(create)], random);
         Ok(call.by(self.user).with_wrapped().about(hints))
@@ -82,14 +87,18 @@ impl Get {
 
     fn call(&mut self, home: &Home, random: &mut dyn Random) -> Result<Call, FlowError> {
         check_user(self.request.user_verification, self.user)?;
-        let id = choose(home, &self.request)?;
+        let Passkey { id, version, .. } = choose(home, &self.request, self.user)?;
         self.chosen = Some(id);
+        let extensions = &self.request.extensions;
         let assert = Assert {
             id,
             rp_id: self.request.rp_id.as_str().to_owned(),
             client_data_hash: *self.request.client_data.hash(),
             client_data_json: json_of(&self.request.client_data, self.form),
             user_verification: self.request.user_verification,
+            listed: self.request.allow != Allow::Any,
+            prf: extensions.prf.as_ref().and_then(|prf| prf.salts(&id)).cloned(),
+            large_blob: extensions.large_blob.as_ref().and_then(|blob| large_blob(blob, version)),
         };
         let call = Call::fresh(Sender::Member, vec![Command::Assert(assert)], random);
         Ok(call.by(self.user).with_wrapped().about(vec![id]))
@@ -202,7 +211,19 @@ fn current(home: &Home, id: CredentialId) -> Result<Passkey, FlowError> {
     row.map(|row| home.passkey(row)).transpose()?.ok_or_else(none)
 }
 
-fn choose(home: &Home, request: &GetRequest) -> Result<CredentialId, FlowError> {
+fn large_blob(asked: &GetLargeBlob, version: u64) -> Option<LargeBlobUse> {
+    match asked {
+        GetLargeBlob::Idle => None,
+        GetLargeBlob::Read => Some(LargeBlobUse::Read),
+        GetLargeBlob::Write(blob) => {
+            Some(LargeBlobUse::Write(LargeBlobWrite { version, blob: Bytes(blob.clone()) }))
+        }
+    }
+}
+
+/// The most recent passkey that fits and that the enclave will use for this user. If there are only protected ones, the
+/// user is told what is missing.
+fn choose(home: &Home, request: &GetRequest, user: User) -> Result<Passkey, FlowError> {
     let fits = |passkey: &Passkey| {
         let allowed = match &request.allow {
             Allow::Any => true,
@@ -210,7 +231,20 @@ fn choose(home: &Home, request: &GetRequest) -> Result<CredentialId, FlowError> 
         };
         allowed && passkey.metadata.rp_id == request.rp_id.as_str()
     };
-    home.passkeys()?.into_iter().find(fits).map(|passkey| passkey.id).ok_or_else(none)
+    let open = |passkey: &Passkey| match passkey.metadata.cred_protect {
+        None | Some(CredProtect::Optional) => true,
+        Some(CredProtect::OptionalWithList) => user == User::Verified || request.allow != Allow::Any,
+        Some(CredProtect::Required) => user == User::Verified,
+    };
+    let (open, closed): (Vec<_>, Vec<_>) = home.passkeys()?.into_iter().filter(fits).partition(open);
+    match open.into_iter().next() {
+        Some(passkey) => Ok(passkey),
+        None if closed.is_empty() => Err(none()),
+        None => Err(FlowError::refused(
+            Code::UvRequired,
+            "the relying party has protected its passkey here: it needs user verification, which takes the device's PIN",
+        )),
+    }
 }
 
 fn none() -> FlowError {

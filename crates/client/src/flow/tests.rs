@@ -11,7 +11,8 @@ use keyferry_crypto::oprf::OprfKey;
 use keyferry_crypto::sign::SigningKey;
 use keyferry_wire::DeviceId;
 use keyferry_wire::command::{
-    Asserted, Created, Edited, Evaluated, Member, MemberSecrets, PinParams, PinStatus as Status, Registration,
+    Asserted, Created, Edited, Evaluated, Member, MemberSecrets, PinParams, PinStatus as Status, PrfOutputs,
+    Registration,
 };
 
 const PIN: &str = "7391vq";
@@ -529,6 +530,8 @@ fn assertion(options: &str, user: User, data: Vec<u8>) -> Result<String, FlowErr
             authenticator_data: Bytes(data.clone()),
             signature: Bytes(vec![0x30]),
             user_id: Bytes(vec![1]),
+            prf: None,
+            large_blob: None,
         })])
     })?;
     Ok(serde_json::to_string(&response).unwrap())
@@ -589,6 +592,7 @@ fn registration(spoil: impl Fn(&mut Created)) -> Result<serde_json::Value, FlowE
             public_key: Bytes(public_key),
             attestation_object: Bytes([b"...".as_slice(), &data].concat()),
             authenticator_data: Bytes(data),
+            prf: None,
         };
         spoil(&mut created);
         Ok(vec![Answer::Created(created)])
@@ -610,7 +614,17 @@ fn a_registration_has_the_shape_of_the_standard() {
 
 #[test]
 fn a_registration_of_another_credential_is_not_handed_out() {
-    let spoils: [fn(&mut Created); 5] = [
+    let spoils: [fn(&mut Created); 8] = [
+        |created| created.prf = Some(PrfOutputs { first: [1; 32], second: None }),
+        // credProtect that nobody asked for: appended, and announced as well.
+        |created| {
+            created.authenticator_data.0.extend_from_slice(b"\xa1\x6bcredProtect\x02");
+            created.attestation_object = created.authenticator_data.clone();
+        },
+        |created| {
+            created.authenticator_data.0[32] |= 0x80;
+            created.attestation_object = created.authenticator_data.clone();
+        },
         |created| created.id = CredentialId([6; 16]),
         |created| created.alg = -8,
         |created| created.public_key.0[20] ^= 1,

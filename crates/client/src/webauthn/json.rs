@@ -71,6 +71,27 @@ impl<'a> Object<'a> {
         })
     }
 
+    pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        self.member(name).map(|_| self.required_bytes(name)).transpose()
+    }
+
+    /// Whether the member is there at all.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.member(name).is_some()
+    }
+
+    /// A truth value; absent counts as false.
+    pub(super) fn boolean(&self, name: &str) -> Result<bool, Refusal> {
+        let Some(value) = self.member(name) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| type_error(format!("{} must be true or false", self.path(name))))
+    }
+
+    /// The members of a record whose values are objects.
+    pub(super) fn entries(&self) -> Result<Vec<(&'a str, Object<'a>)>, Refusal> {
+        let members = self.value.as_object().into_iter().flatten();
+        members.map(|(name, value)| Ok((name.as_str(), Object::of(value, self.path(name))?))).collect()
+    }
+
     pub(super) fn required_integer(&self, name: &str) -> Result<i64, Refusal> {
         let value = self.member(name).ok_or_else(|| self.missing(name))?;
         value.as_i64().ok_or_else(|| type_error(format!("{} must be an integer", self.path(name))))
@@ -95,9 +116,5 @@ impl<'a> Object<'a> {
 
     pub(super) fn required_objects(&self, name: &str) -> Result<Vec<Object<'a>>, Refusal> {
         self.objects(name)?.ok_or_else(|| self.missing(name))
-    }
-
-    pub(super) fn is_true(&self, name: &str) -> bool {
-        self.member(name) == Some(&Value::Bool(true))
     }
 }

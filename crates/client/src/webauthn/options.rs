@@ -2,7 +2,9 @@
 //! checked for one origin.
 
 use super::client_data::ClientData;
+use super::extensions::{CreateExtensions, GetExtensions};
 use super::json::{Object, parse, type_error};
+use keyferry_crypto::credential::Algorithm;
 use keyferry_wire::CredentialId;
 use keyferry_wire::command::UserVerification;
 use keyferry_wire::limits::{CLIENT_DATA_MAX, NAME_MAX, USER_ID_MAX};
@@ -11,8 +13,6 @@ use keyferry_wire::relying_party::{Origin, RpError, RpId};
 
 /// What the standard means by an empty pubKeyCredParams: ES256 and RS256.
 const DEFAULT_ALGORITHMS: [i64; 2] = [-7, -257];
-/// COSE algorithms that an enclave may make keys of; which ones it does, it decides itself.
-const KNOWN_ALGORITHMS: [i64; 3] = [-7, -8, -257];
 
 /// A checked `navigator.credentials.create()`.
 #[derive(Clone, Debug)]
@@ -26,8 +26,7 @@ pub struct CreateRequest {
     /// Ids that could be ours.
     pub exclude: Vec<CredentialId>,
     pub user_verification: UserVerification,
-    /// Whether the credProps extension was asked for.
-    pub cred_props: bool,
+    pub extensions: CreateExtensions,
 }
 
 /// A checked `navigator.credentials.get()`.
@@ -37,6 +36,7 @@ pub struct GetRequest {
     pub client_data: ClientData,
     pub allow: Allow,
     pub user_verification: UserVerification,
+    pub extensions: GetExtensions,
 }
 
 /// Which credentials a relying party takes.
@@ -63,12 +63,13 @@ impl CreateRequest {
         let params = options.required_objects("pubKeyCredParams")?;
         let algorithms = listed_algorithms(&params)?;
         let exclude = descriptors(options.objects("excludeCredentials")?.unwrap_or_default())?;
+        let exclude = ours(&exclude);
         let selection = options.object("authenticatorSelection")?;
         let user_verification = match &selection {
             Some(selection) => user_verification(selection)?,
             None => UserVerification::Preferred,
         };
-        let extensions = options.object("extensions")?;
+        let extensions = CreateExtensions::parse(&options)?;
         let (origin, rp_id) = relying_party(origin, rp_id)?;
         check_attachment(selection.as_ref())?;
         Ok(CreateRequest {
@@ -80,7 +81,7 @@ impl CreateRequest {
             algorithms: usable(algorithms, params.is_empty())?,
             exclude,
             user_verification,
-            cred_props: extensions.is_some_and(|extensions| extensions.is_true("credProps")),
+            extensions,
         })
     }
 }
@@ -92,13 +93,14 @@ impl GetRequest {
         let challenge = challenge(&options)?;
         let rp_id = options.text("rpId")?;
         let user_verification = user_verification(&options)?;
-        let allow = match options.objects("allowCredentials")? {
-            Some(list) if !list.is_empty() => Allow::These(descriptors(list)?),
-            _ => Allow::Any,
-        };
+        let list = options.objects("allowCredentials")?.unwrap_or_default();
+        let any = list.is_empty();
+        let list = descriptors(list)?;
+        let allow = if any { Allow::Any } else { Allow::These(ours(&list)) };
+        let extensions = GetExtensions::parse(&options, &list, &allow)?;
         let (origin, rp_id) = relying_party(origin, rp_id)?;
         let client_data = bounded(ClientData::get(&challenge, &origin))?;
-        Ok(GetRequest { rp_id, client_data, allow, user_verification })
+        Ok(GetRequest { rp_id, client_data, allow, user_verification, extensions })
     }
 }
 
@@ -159,7 +161,7 @@ fn listed_algorithms(params: &[Object<'_>]) -> Result<Vec<i64>, Refusal> {
 /// Those that a key could be made of.
 fn usable(listed: Vec<i64>, none_given: bool) -> Result<Vec<i64>, Refusal> {
     let mut algorithms = if none_given { DEFAULT_ALGORITHMS.to_vec() } else { listed };
-    algorithms.retain(|alg| KNOWN_ALGORITHMS.contains(alg));
+    algorithms.retain(|alg| Algorithm::of_cose(*alg).is_some());
     if algorithms.is_empty() {
         let refusal = type_error("none of the algorithms in pubKeyCredParams is supported");
         return Err(refusal.named("NotSupportedError"));
@@ -167,16 +169,21 @@ fn usable(listed: Vec<i64>, none_given: bool) -> Result<Vec<i64>, Refusal> {
     Ok(algorithms)
 }
 
-/// Ids of 16 bytes; a credential with another id is somebody else's.
-fn descriptors(list: Vec<Object<'_>>) -> Result<Vec<CredentialId>, Refusal> {
+/// Ids of the entries of type `public-key`.
+fn descriptors(list: Vec<Object<'_>>) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut ids = Vec::new();
     for entry in list {
         let (kind, id) = (entry.required_text("type")?, entry.required_bytes("id")?);
-        if let ("public-key", Ok(id)) = (kind, CredentialId::try_from(id.as_slice())) {
+        if kind == "public-key" {
             ids.push(id);
         }
     }
     Ok(ids)
+}
+
+/// Those of 16 bytes; a credential with another id is somebody else's.
+fn ours(ids: &[Vec<u8>]) -> Vec<CredentialId> {
+    ids.iter().filter_map(|id| CredentialId::try_from(id.as_slice()).ok()).collect()
 }
 
 fn bounded(client_data: ClientData) -> Result<ClientData, Refusal> {

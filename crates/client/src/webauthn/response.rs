@@ -1,21 +1,20 @@
 //! RegistrationResponseJSON and AuthenticationResponseJSON (WebAuthn L3, 5.1: `toJSON()`), after a check that what
 //! the enclave made is what the relying party asked for.
 
+use super::extensions::GetLargeBlob;
 use super::options::{CreateRequest, GetRequest};
 use crate::base64url::encode;
 use crate::flow::FlowError;
-use keyferry_crypto::cose::parse_es256_public_key;
+use keyferry_crypto::cose::parse_public_key;
 use keyferry_crypto::hash::sha256;
-use keyferry_wire::command::{Asserted, Created, UserVerification};
+use keyferry_wire::Writer;
+use keyferry_wire::command::{
+    Asserted, Created, CredProtect, LargeBlobAnswer, PrfOutputs, PrfSalts, UserVerification,
+};
 use keyferry_wire::relying_party::RpId;
-use serde::Serialize;
-
-const ES256: i64 = -7;
-/// SubjectPublicKeyInfo of a P-256 key up to the point (RFC 5480).
-const P256_SPKI_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
-    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
+use serde::{Serialize, Serializer};
+use std::fmt;
+use zeroize::Zeroizing;
 
 /// A new credential, as `toJSON()` gives it.
 #[derive(Clone, Debug, Serialize)]
@@ -37,9 +36,8 @@ pub struct AttestationResponse {
     pub client_data_json: String,
     pub authenticator_data: String,
     pub transports: [&'static str; 2],
-    /// SubjectPublicKeyInfo; absent for algorithms whose form is not known here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_key: Option<String>,
+    /// SubjectPublicKeyInfo.
+    pub public_key: String,
     pub public_key_algorithm: i64,
     pub attestation_object: String,
 }
@@ -49,6 +47,65 @@ pub struct AttestationResponse {
 pub struct ExtensionResults {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cred_props: Option<CredProps>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prf: Option<Prf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub large_blob: Option<LargeBlob>,
+}
+
+/// `enabled` stands at creation alone, `results` where inputs were given.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Prf {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<PrfResults>,
+}
+
+/// Outputs of a PRF: secrets of the relying party's page.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrfResults {
+    pub first: SecretText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecretText>,
+}
+
+/// A secret in base64url: shown by what it is serialised into and by nothing else, wiped when dropped.
+#[derive(Clone)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    fn of(bytes: &[u8]) -> SecretText {
+        SecretText(Zeroizing::new(encode(bytes)))
+    }
+
+    /// The text, for the operation at hand only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// `supported` stands at creation, `blob` after a read that found one, `written` after a write.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LargeBlob {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supported: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<bool>,
 }
 
 /// Every passkey here is discoverable.
@@ -93,13 +150,11 @@ impl RegistrationResponse {
                 client_data_json: encode(request.client_data.json()),
                 authenticator_data: encode(&created.authenticator_data),
                 transports: ["hybrid", "internal"],
-                public_key: spki(created),
+                public_key: spki(created).map_err(FlowError::fault)?,
                 public_key_algorithm: created.alg,
                 attestation_object: encode(&created.attestation_object),
             },
-            client_extension_results: ExtensionResults {
-                cred_props: request.cred_props.then_some(CredProps { rk: true }),
-            },
+            client_extension_results: created_extensions(request, created).map_err(FlowError::fault)?,
         })
     }
 }
@@ -124,8 +179,54 @@ impl AuthenticationResponse {
                 signature: encode(&asserted.signature),
                 user_handle: encode(&asserted.user_id),
             },
-            client_extension_results: ExtensionResults::default(),
+            client_extension_results: asserted_extensions(request, asserted).map_err(FlowError::fault)?,
         })
+    }
+}
+
+fn created_extensions(request: &CreateRequest, created: &Created) -> Result<ExtensionResults, &'static str> {
+    let asked = &request.extensions;
+    let inputs = asked.prf.as_ref().and_then(|prf| prf.eval.as_ref());
+    let results = prf_results(inputs, created.prf.as_ref())?;
+    Ok(ExtensionResults {
+        cred_props: asked.cred_props.then_some(CredProps { rk: true }),
+        prf: asked.prf.as_ref().map(|_| Prf { enabled: Some(true), results }),
+        large_blob: asked.large_blob.then(|| LargeBlob { supported: Some(true), ..LargeBlob::default() }),
+    })
+}
+
+fn asserted_extensions(request: &GetRequest, asserted: &Asserted) -> Result<ExtensionResults, &'static str> {
+    let asked = &request.extensions;
+    let inputs = asked.prf.as_ref().and_then(|prf| prf.salts(&asserted.id));
+    let results = prf_results(inputs, asserted.prf.as_ref())?;
+    let prf = asked.prf.as_ref().map(|_| Prf { enabled: None, results });
+    let none = LargeBlob::default();
+    let large_blob = match (&asked.large_blob, &asserted.large_blob) {
+        (None, None) => None,
+        (Some(GetLargeBlob::Idle | GetLargeBlob::Read), None) => Some(none),
+        (Some(GetLargeBlob::Read), Some(LargeBlobAnswer::Read(blob))) => {
+            Some(LargeBlob { blob: Some(encode(blob)), ..none })
+        }
+        (Some(GetLargeBlob::Write(_)), Some(LargeBlobAnswer::Written)) => {
+            Some(LargeBlob { written: Some(true), ..none })
+        }
+        _ => return Err("the enclave did something else with the large blob than was asked"),
+    };
+    Ok(ExtensionResults { cred_props: None, prf, large_blob })
+}
+
+/// As many outputs as inputs. After a lost answer a passkey may be gone, and its PRF with it: then there are none.
+fn prf_results(
+    salts: Option<&PrfSalts>,
+    outputs: Option<&PrfOutputs>,
+) -> Result<Option<PrfResults>, &'static str> {
+    match (salts, outputs) {
+        (_, None) => Ok(None),
+        (Some(salts), Some(outputs)) if salts.second.is_some() == outputs.second.is_some() => {
+            let second = outputs.second.as_ref().map(|second| SecretText::of(second));
+            Ok(Some(PrfResults { first: SecretText::of(&outputs.first), second }))
+        }
+        _ => Err("the enclave evaluated something else than was asked"),
     }
 }
 
@@ -140,6 +241,7 @@ struct AuthenticatorData<'a> {
 const UP: u8 = 0x01;
 const UV: u8 = 0x04;
 const AT: u8 = 0x40;
+const ED: u8 = 0x80;
 
 impl<'a> AuthenticatorData<'a> {
     fn parse(bytes: &'a [u8]) -> Result<AuthenticatorData<'a>, &'static str> {
@@ -163,19 +265,31 @@ impl<'a> AuthenticatorData<'a> {
         Ok(())
     }
 
-    /// Credential id and public key as attested: AAGUID, length, id, COSE_Key.
-    fn attests(&self, created: &Created) -> bool {
+    /// Credential id and public key as attested (AAGUID, length, id, COSE_Key), and credProtect if it was asked for,
+    /// so that a level that a relying party enforces is kept or there is no credential.
+    fn attests(&self, created: &Created, cred_protect: Option<CredProtect>) -> bool {
         let id: &[u8] = &created.id.0;
         let length = u16::try_from(id.len()).unwrap_or_default().to_be_bytes();
-        let expected = [length.as_slice(), id, &created.public_key].concat();
-        self.flags & AT != 0 && self.rest.get(16..).is_some_and(|rest| rest.starts_with(&expected))
+        let extensions = cred_protect.map(extension_output).unwrap_or_default();
+        let expected = [length.as_slice(), id, &created.public_key, &extensions].concat();
+        let flags = AT | if cred_protect.is_some() { ED } else { 0 };
+        self.flags & (AT | ED) == flags && self.rest.get(16..) == Some(&expected)
     }
+}
+
+/// `{"credProtect": level}` in CBOR.
+fn extension_output(level: CredProtect) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.map(1);
+    w.text("credProtect");
+    w.uint(u64::from(level.number()));
+    w.into_bytes()
 }
 
 fn check_created(request: &CreateRequest, created: &Created) -> Result<(), &'static str> {
     let data = AuthenticatorData::parse(&created.authenticator_data)?;
     data.check(&request.rp_id, request.user_verification)?;
-    if !data.attests(created) {
+    if !data.attests(created, request.extensions.cred_protect) {
         return Err("the enclave's authenticator data is of another credential");
     }
     if !request.algorithms.contains(&created.alg) {
@@ -188,10 +302,10 @@ fn check_created(request: &CreateRequest, created: &Created) -> Result<(), &'sta
     Ok(())
 }
 
-fn spki(created: &Created) -> Option<String> {
-    if created.alg != ES256 {
-        return None;
+fn spki(created: &Created) -> Result<String, &'static str> {
+    let key = parse_public_key(&created.public_key).map_err(|_| "the enclave's public key is none")?;
+    if key.algorithm().cose() != created.alg {
+        return Err("the enclave's public key is of another algorithm than it says");
     }
-    let key = parse_es256_public_key(&created.public_key).ok()?;
-    Some(encode(&[P256_SPKI_HEAD.as_slice(), key.as_bytes()].concat()))
+    Ok(encode(&key.to_spki()))
 }

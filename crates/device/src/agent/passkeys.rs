@@ -4,7 +4,9 @@ use super::Agent;
 use crate::documents::{PasskeyLine, PasskeyList};
 use keyferry_client::base64url;
 use keyferry_client::flow::{Create, DeletePasskey, FlowError, Get, RenamePasskey};
-use keyferry_client::webauthn::{AuthenticationResponse, CreateRequest, GetRequest, RegistrationResponse};
+use keyferry_client::webauthn::{
+    AuthenticationResponse, CreateRequest, GetLargeBlob, GetRequest, RegistrationResponse,
+};
 use keyferry_wire::CredentialId;
 use keyferry_wire::refusal::{Code, Refusal};
 
@@ -23,14 +25,20 @@ impl Agent {
     /// `navigator.credentials.get()` for `origin`. What this device has not synced yet is looked for once.
     pub fn passkey_get(&mut self, options: &[u8], origin: &str) -> Result<AuthenticationResponse, FlowError> {
         let request = GetRequest::parse(options, origin)?;
+        let writes = matches!(request.extensions.large_blob, Some(GetLargeBlob::Write(_)));
         let (user, form) = (self.user(), self.options.client_data);
-        match self.run(Get::new(request.clone(), user, form)) {
+        let result = match self.run(Get::new(request.clone(), user, form)) {
             Err(FlowError::Refused(refusal)) if is_outdated(refusal.code) => {
                 self.sync()?;
                 self.run(Get::new(request, user, form))
             }
             result => result,
+        };
+        if writes && result.is_ok() {
+            // The passkey has a new version. What was written is written, whether or not it is heard of now.
+            drop(self.sync());
         }
+        result
     }
 
     /// All passkeys, most recent first. Where the gateway cannot be reached, the ones that this device knows.
@@ -67,7 +75,7 @@ impl Agent {
 
 /// Whether a sync may help.
 fn is_outdated(code: Code) -> bool {
-    matches!(code, Code::NoCredentials | Code::Stale)
+    matches!(code, Code::NoCredentials | Code::Stale | Code::Conflict)
 }
 
 /// An id as it is printed.

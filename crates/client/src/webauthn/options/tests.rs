@@ -1,4 +1,5 @@
 use super::*;
+use keyferry_wire::command::CredProtect;
 use serde_json::{Value, json};
 
 const ORIGIN: &str = "https://login.example.com";
@@ -39,7 +40,7 @@ fn good_options_are_read_bare_or_wrapped() {
         assert_eq!(request.algorithms, [-7, -257]);
         assert_eq!(request.exclude, [CredentialId([0; 16])], "an id of another length cannot be ours");
         assert_eq!(request.user_verification, UserVerification::Required);
-        assert!(request.cred_props);
+        assert!(request.extensions.cred_props);
     }
 }
 
@@ -177,4 +178,105 @@ fn what_is_no_options_object_is_refused() {
     }
     let long = format!("{{\"challenge\":\"AAAA\",\"x\":\"{}\"}}", "x".repeat(70_000));
     assert!(GetRequest::parse(long.as_bytes(), ORIGIN).is_err());
+}
+
+fn with_extensions(mut json: Value, extensions: Value) -> Value {
+    json["extensions"] = extensions;
+    json
+}
+
+fn listing(ids: &[&str], extensions: Value) -> Value {
+    let mut json = with_extensions(get(), extensions);
+    json["allowCredentials"] = ids.iter().map(|id| json!({"type": "public-key", "id": id})).collect();
+    json
+}
+
+#[test]
+fn extensions_of_a_creation_are_read_and_unknown_ones_passed_over() {
+    let asked = json!({
+        "prf": {"eval": {"first": "AQ", "second": ""}}, "largeBlob": {"support": "required"},
+        "credentialProtectionPolicy": "userVerificationRequired", "enforceCredentialProtectionPolicy": true,
+        "appid": 7, "credBlob": [1],
+    });
+    let extensions = parse_create(&with_extensions(create(), asked)).unwrap().extensions;
+    let salts = extensions.prf.unwrap().eval.unwrap();
+    assert_eq!(salts.first, keyferry_crypto::hash::sha256(&[b"WebAuthn PRF\0", &[1]]));
+    assert_eq!(salts.second, Some(keyferry_crypto::hash::sha256(&[b"WebAuthn PRF\0"])));
+    assert!(extensions.large_blob && !extensions.cred_props);
+    assert_eq!(extensions.cred_protect, Some(CredProtect::Required));
+    let none = parse_create(&with_extensions(create(), json!({"prf": {}, "largeBlob": {}}))).unwrap();
+    assert!(none.extensions.prf.unwrap().eval.is_none() && none.extensions.large_blob);
+    assert!(none.extensions.cred_protect.is_none());
+}
+
+#[test]
+fn bad_extensions_of_a_creation_are_refused_as_the_standard_says() {
+    let cases = [
+        (json!(7), "TypeError"),
+        (json!({"credProps": 1}), "TypeError"),
+        (json!({"prf": true}), "TypeError"),
+        (json!({"prf": {"eval": {}}}), "TypeError"),
+        (json!({"prf": {"eval": {"first": 1}}}), "TypeError"),
+        (json!({"prf": {"eval": {"first": "+/=="}}}), "EncodingError"),
+        (json!({"prf": {"eval": {"first": "AQ", "second": []}}}), "TypeError"),
+        (json!({"prf": {"evalByCredential": {}}}), "NotSupportedError"),
+        (json!({"prf": {"evalByCredential": {"AQ": {"first": "AQ"}}}}), "NotSupportedError"),
+        (json!({"largeBlob": 1}), "TypeError"),
+        (json!({"largeBlob": {"support": 1}}), "TypeError"),
+        (json!({"largeBlob": {"read": true}}), "NotSupportedError"),
+        (json!({"largeBlob": {"read": false}}), "NotSupportedError"),
+        (json!({"largeBlob": {"write": "AQ"}}), "NotSupportedError"),
+        (json!({"credentialProtectionPolicy": 3}), "TypeError"),
+        (json!({"credentialProtectionPolicy": "strict"}), "TypeError"),
+        (json!({"enforceCredentialProtectionPolicy": "yes"}), "TypeError"),
+    ];
+    for (extensions, name) in cases {
+        let refusal = parse_create(&with_extensions(create(), extensions.clone())).unwrap_err();
+        assert_eq!((refusal.code, refusal.name.as_deref()), (Code::BadOptions, Some(name)), "{extensions}");
+    }
+}
+
+const OURS: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn the_prf_inputs_of_a_credential_come_before_those_for_all() {
+    let prf = json!({"prf": {
+        "eval": {"first": "AQ"}, "evalByCredential": {OURS: {"first": "Ag", "second": "Aw"}, "AAAA": {"first": "BA"}},
+    }});
+    let prf = parse_get(&listing(&[OURS, "AAAA"], prf)).unwrap().extensions.prf.unwrap();
+    let salt = |input: u8| keyferry_crypto::prf::salt(&[input]);
+    let own = prf.salts(&CredentialId([0; 16])).unwrap();
+    assert_eq!((own.first, own.second), (salt(2), Some(salt(3))));
+    let other = prf.salts(&CredentialId([1; 16])).unwrap();
+    assert_eq!((other.first, other.second), (salt(1), None));
+    let none = parse_get(&with_extensions(get(), json!({"prf": {}}))).unwrap().extensions.prf.unwrap();
+    assert!(none.salts(&CredentialId([0; 16])).is_none());
+}
+
+#[test]
+fn bad_extensions_of_a_sign_in_are_refused_as_the_standard_says() {
+    let by = |key: &str| json!({"prf": {"evalByCredential": {key: {"first": "AQ"}}}});
+    let long = crate::base64url::encode(&[1; 8193]);
+    let cases = [
+        (with_extensions(get(), by(OURS)), "NotSupportedError"),
+        (listing(&[OURS], by("")), "SyntaxError"),
+        (listing(&[OURS], by("AAAA====")), "SyntaxError"),
+        (listing(&[OURS], by("+/+/")), "SyntaxError"),
+        (listing(&[OURS], by("AAAA")), "SyntaxError"),
+        (listing(&[OURS], json!({"prf": {"evalByCredential": {OURS: 1}}})), "TypeError"),
+        (listing(&[OURS], json!({"prf": {"evalByCredential": {OURS: {}}}})), "TypeError"),
+        (listing(&[OURS], json!({"prf": {"eval": {"first": "="}}})), "EncodingError"),
+        (listing(&[OURS], json!({"largeBlob": {"support": "preferred"}})), "NotSupportedError"),
+        (listing(&[OURS], json!({"largeBlob": {"read": true, "write": "AQ"}})), "NotSupportedError"),
+        (listing(&[OURS], json!({"largeBlob": {"read": 1}})), "TypeError"),
+        (listing(&[OURS], json!({"largeBlob": {"write": 1}})), "TypeError"),
+        (listing(&[OURS], json!({"largeBlob": {"write": "="}})), "EncodingError"),
+        (listing(&[OURS], json!({"largeBlob": {"write": long}})), "NotSupportedError"),
+        (listing(&[OURS, "AAAA"], json!({"largeBlob": {"write": "AQ"}})), "NotSupportedError"),
+        (with_extensions(get(), json!({"largeBlob": {"write": "AQ"}})), "NotSupportedError"),
+    ];
+    for (options, name) in cases {
+        let refusal = parse_get(&options).unwrap_err();
+        assert_eq!((refusal.code, refusal.name.as_deref()), (Code::BadOptions, Some(name)), "{options}");
+    }
 }
