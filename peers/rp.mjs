@@ -20,6 +20,8 @@ const commands = {
         userID: bytes(ask.user_id),
         userDisplayName: ask.display_name,
         excludeCredentials: (ask.exclude ?? []).map((id) => ({ id })),
+        // Without a choice, the library's own.
+        ...(ask.algorithms && { supportedAlgorithmIDs: ask.algorithms }),
         authenticatorSelection: { residentKey: "required", userVerification: ask.user_verification },
       }),
     };
@@ -32,6 +34,7 @@ const commands = {
       expectedOrigin: ask.origin,
       expectedRPID: ask.rp_id,
       requireUserVerification: ask.require_user_verification,
+      ...(ask.algorithms && { supportedAlgorithmIDs: ask.algorithms }),
     });
     if (!verified) return { verified };
     return {

@@ -9,20 +9,29 @@ import sys
 
 import webauthn
 from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, options_to_json
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import (
     AuthenticatorSelectionCriteria,
     PublicKeyCredentialDescriptor,
     ResidentKeyRequirement,
     UserVerificationRequirement,
 )
+from webauthn.registration.generate_registration_options import default_supported_pub_key_algs
 
 
 def descriptors(ids):
     return [PublicKeyCredentialDescriptor(id=base64url_to_bytes(text)) for text in ids]
 
 
+def algorithms(ask):
+    """The relying party's choice; without one, the library's own."""
+    chosen = ask.get("algorithms")
+    return [COSEAlgorithmIdentifier(alg) for alg in chosen] if chosen else default_supported_pub_key_algs
+
+
 def registration_options(ask):
     options = webauthn.generate_registration_options(
+        supported_pub_key_algs=algorithms(ask),
         rp_id=ask["rp_id"],
         rp_name=ask["rp_name"],
         user_name=ask["user_name"],
@@ -44,6 +53,7 @@ def verify_registration(ask):
         expected_rp_id=ask["rp_id"],
         expected_origin=ask["origin"],
         require_user_verification=ask["require_user_verification"],
+        supported_pub_key_algs=algorithms(ask),
     )
     return {
         "verified": True,

@@ -1,5 +1,6 @@
 //! Documents as people read them in a terminal.
 
+use keyferry_crypto::credential::Algorithm;
 use keyferry_device::documents::{Attested, AuditDone, Device, PasskeyList, Standing};
 
 /// Columns as wide as their widest cell, two spaces apart.
@@ -37,11 +38,13 @@ pub(crate) fn devices(devices: &[Device]) -> String {
 }
 
 pub(crate) fn passkeys(list: &PasskeyList) -> String {
-    let mut rows = vec![heads(&["SITE", "USER", "CREATED", "ID"])];
+    let mut rows = vec![heads(&["SITE", "USER", "ALG", "CREATED", "ID"])];
     for passkey in &list.passkeys {
         rows.push(vec![
             passkey.rp_id.clone(),
             printable(&passkey.user_name),
+            Algorithm::of_cose(passkey.alg)
+                .map_or_else(|| passkey.alg.to_string(), |alg| alg.as_str().to_owned()),
             passkey.created.clone(),
             passkey.id.clone(),
         ]);

@@ -16,6 +16,8 @@ pub(crate) use world::World;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyferry_crypto::cose::parse_public_key;
+use keyferry_crypto::credential::PublicKey;
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -81,6 +83,7 @@ pub(crate) const UP: u8 = 0x01;
 pub(crate) const UV: u8 = 0x04;
 pub(crate) const BE: u8 = 0x08;
 pub(crate) const BS: u8 = 0x10;
+pub(crate) const ED: u8 = 0x80;
 
 /// Flags and counter of a credential's authenticator data.
 #[track_caller]
@@ -93,8 +96,6 @@ pub(crate) fn flags_and_counter(credential: &Value) -> (u8, u32) {
 #[track_caller]
 pub(crate) fn assert_signed_by(created: &Value, assertion: &Value, options: &Value) {
     assert_eq!(created["id"], assertion["id"]);
-    let spki = from_base64url(&created["response"]["publicKey"]);
-    let point: [u8; 65] = spki[spki.len() - 65..].try_into().unwrap();
     let response = &assertion["response"];
     let client_data = from_base64url(&response["clientDataJSON"]);
     let said: Value = serde_json::from_slice(&client_data).unwrap();
@@ -104,5 +105,21 @@ pub(crate) fn assert_signed_by(created: &Value, assertion: &Value, options: &Val
     assert!(signed.starts_with(&keyferry_crypto::hash::sha256(&[rp_id.as_bytes()])));
     signed.extend(keyferry_crypto::hash::sha256(&[&client_data]));
     let signature = from_base64url(&response["signature"]);
-    assert!(keyferry_crypto::sign::verify_p256(&point, &signed, &signature), "the signature is wrong");
+    assert!(public_key(created).verify(&signed, &signature), "the signature is wrong");
+}
+
+/// Authenticator data up to the COSE key of a credential id of 16 bytes.
+const KEY_AT: usize = 37 + 16 + 2 + 16;
+
+/// The public key of a registration, by all three of its forms: COSE_Key, SubjectPublicKeyInfo, algorithm.
+#[track_caller]
+pub(crate) fn public_key(created: &Value) -> PublicKey {
+    let response = &created["response"];
+    let data = from_base64url(&response["authenticatorData"]);
+    // Extension output, if there is any, is that of credProtect.
+    let extensions = if data[32] & ED == 0 { 0 } else { 14 };
+    let key = parse_public_key(&data[KEY_AT..data.len() - extensions]).expect("a canonical COSE_Key");
+    assert_eq!(response["publicKeyAlgorithm"], key.algorithm().cose());
+    assert_eq!(from_base64url(&response["publicKey"]), key.to_spki());
+    key
 }

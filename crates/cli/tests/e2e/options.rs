@@ -73,7 +73,7 @@ fn creations() -> Vec<Case> {
         handle("user handle of no bytes", 0),
         algorithms("unknown algorithm alone", json!([{"type": "public-key", "alg": -65535}])),
         algorithms("another kind of credential alone", json!([{"type": "password", "alg": -7}])),
-        algorithms("algorithms that the enclave lacks", json!([{"type": "public-key", "alg": -8}])),
+        algorithms("algorithms that the enclave lacks", json!([{"type": "public-key", "alg": -36}])),
         foreign("foreign relying party", SITE, "example.com"),
         foreign("child of the origin", SITE, "login.example.org"),
         foreign("name that ends alike", "https://badexample.org", "example.org"),

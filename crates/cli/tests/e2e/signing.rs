@@ -1,8 +1,8 @@
 //! Passkeys at relying parties that others wrote: made on one device, used on another, with truthful flags.
 
 use crate::harness::{
-    BE, BS, Device, Person, RelyingParty, UP, UV, World, assert_signed_by, base64url, creation,
-    flags_and_counter, from_base64url, origin, random, request, request_for,
+    BE, BS, Device, ED, Person, RelyingParty, UP, UV, World, assert_signed_by, base64url, creation,
+    flags_and_counter, from_base64url, origin, public_key, random, request, request_for,
 };
 use serde_json::{Value, json};
 
@@ -245,7 +245,7 @@ fn credential_has_the_shape_of_the_standard() {
     assert_eq!(created["id"], created["rawId"]);
     assert_eq!(created["authenticatorAttachment"], "platform");
     assert_eq!(created["clientExtensionResults"]["credProps"]["rk"], true);
-    assert_eq!(created["response"]["publicKeyAlgorithm"], -7);
+    assert_eq!(created["response"]["publicKeyAlgorithm"], -8, "the first that is known");
     assert_eq!(created["response"]["transports"], json!(["hybrid", "internal"]));
     let client_data: Value =
         serde_json::from_slice(&from_base64url(&created["response"]["clientDataJSON"])).unwrap();
@@ -262,4 +262,175 @@ fn credential_has_the_shape_of_the_standard() {
 
     let plain = laptop.create(&site, &creation("example.org", "bob")).done();
     assert!(plain["clientExtensionResults"].get("credProps").is_none(), "{plain}");
+}
+
+#[test]
+fn each_algorithm_registers_and_signs_in_at_relying_parties_of_others() {
+    let Some(mut parties) = RelyingParty::both() else { return };
+    let world = World::new();
+    let service = world.service();
+    let ada = Person::new(&world, &service, "ada");
+    let (laptop, phone) = (ada.enrol("laptop"), ada.join("phone"));
+    // py_webauthn 3.0.1 does not know ES384.
+    let lists: [&[&[i64]]; 2] =
+        [&[&[-7], &[-8, -7], &[-35, -257], &[-257, -7]], &[&[-7], &[-8, -7], &[-257, -7]]];
+    for (rp, lists) in parties.iter_mut().zip(lists) {
+        for list in lists {
+            let options = rp.creation_of(list);
+            let credential = laptop.create(&rp.origin, &options).done();
+            assert_eq!(credential["response"]["publicKeyAlgorithm"], list[0]);
+            public_key(&credential);
+            let stored = rp.register(&options, &credential, false);
+            assert_eq!(stored["verified"], true, "{list:?}: {stored}");
+            let id = stored["id"].as_str().unwrap();
+            for device in [&laptop, &phone] {
+                sign_in(rp, device, &stored, Some(&[id]));
+            }
+        }
+        let options = rp.creation_of(&[-36]);
+        let refusal = laptop.create(&rp.origin, &options).refused("bad_options");
+        assert_eq!(refusal.name.as_deref(), Some("NotSupportedError"));
+    }
+    let mut algorithms: Vec<_> = laptop.run(&["passkey", "list"]).done()["passkeys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["alg"].as_i64())
+        .collect();
+    algorithms.sort_unstable();
+    assert_eq!(algorithms, [-257, -257, -35, -8, -8, -7, -7].map(Some));
+}
+
+/// Options of the relying party with extensions.
+fn extended(mut options: Value, extensions: Value) -> Value {
+    options["extensions"] = extensions;
+    options
+}
+
+#[test]
+fn the_prf_appears_as_in_a_browser_and_is_the_same_on_every_device() {
+    let Some([mut rp, _]) = RelyingParty::both() else { return };
+    let world = World::new();
+    let service = world.service();
+    let ada = Person::new(&world, &service, "ada");
+    let (laptop, phone) = (ada.enrol_verifying("laptop"), ada.join("phone"));
+    let ask = json!({"prf": {"eval": {"first": "AQIDBA", "second": "BQYHCA"}}});
+    let options = extended(rp.creation("preferred", &[]), ask.clone());
+    let credential = laptop.create(&rp.origin, &options).done();
+    let stored = rp.register(&options, &credential, false);
+    assert_eq!(stored["verified"], true, "{stored}");
+    let id = stored["id"].as_str().unwrap();
+    let made = &credential["clientExtensionResults"]["prf"];
+    assert_eq!(made["enabled"], true);
+    let results = made["results"].clone();
+    assert_eq!(from_base64url(&results["first"]).len(), 32);
+    assert_ne!(results["first"], results["second"]);
+
+    let mut get = |device: &Device, verified: bool, allow: Option<&[&str]>, ask: &Value| {
+        let options = extended(rp.request("preferred", allow), ask.clone());
+        let said = match verified {
+            true => device.get_verified(&rp.origin, &options),
+            false => device.get(&rp.origin, &options),
+        };
+        let assertion = said.done();
+        assert_eq!(rp.authenticate(&options, &assertion, &stored, verified)["verified"], true);
+        assertion["clientExtensionResults"]["prf"].clone()
+    };
+    // Never `enabled` at a sign-in; the same on both devices; another function with user verification.
+    assert_eq!(get(&phone, false, None, &ask), json!({"results": results}));
+    assert_eq!(get(&laptop, false, None, &ask), json!({"results": results}));
+    let verified = get(&laptop, true, None, &ask);
+    assert_ne!(verified["results"]["first"], results["first"]);
+    assert_eq!(get(&laptop, true, None, &ask), verified);
+    assert_eq!(get(&phone, false, None, &json!({"prf": {}})), json!({}));
+    assert_eq!(get(&phone, false, None, &json!({})), Value::Null);
+    // The inputs for this credential come before those for all.
+    let by = json!({"prf": {"eval": {"first": "BQYHCA"}, "evalByCredential": {id: {"first": "AQIDBA"}}}});
+    assert_eq!(get(&phone, false, Some(&[id]), &by), json!({"results": {"first": results["first"]}}));
+    let equal = json!({"prf": {"evalByCredential": {id: {"first": "CQoLDA", "second": "CQoLDA"}}}});
+    let equal = get(&phone, false, Some(&[id]), &equal);
+    assert_eq!(equal["results"]["first"], equal["results"]["second"]);
+
+    let bad = extended(rp.request("preferred", None), by);
+    let refusal = laptop.get(&rp.origin, &bad).refused("bad_options");
+    assert_eq!(refusal.name.as_deref(), Some("NotSupportedError"));
+    let unlisted = json!({"prf": {"evalByCredential": {"AAAA": {"first": "AQ"}}}});
+    let bad = extended(rp.request("preferred", Some(&[id])), unlisted);
+    let refusal = laptop.get(&rp.origin, &bad).refused("bad_options");
+    assert_eq!(refusal.name.as_deref(), Some("SyntaxError"));
+}
+
+#[test]
+fn cred_protect_is_shown_to_the_relying_party_and_held_against_it() {
+    let Some([mut rp, _]) = RelyingParty::both() else { return };
+    let world = World::new();
+    let service = world.service();
+    let laptop = Person::new(&world, &service, "ada").enrol_verifying("laptop");
+    let levels = [
+        ("userVerificationOptional", 1),
+        ("userVerificationOptionalWithCredentialIDList", 2),
+        ("userVerificationRequired", 3),
+    ];
+    for (policy, level) in levels {
+        let ask = json!({"credentialProtectionPolicy": policy, "enforceCredentialProtectionPolicy": true});
+        let options = extended(rp.creation("preferred", &[]), ask);
+        let credential = laptop.create_verified(&rp.origin, &options).done();
+        let stored = rp.register(&options, &credential, true);
+        assert_eq!(stored["verified"], true, "{stored}");
+        let data = from_base64url(&credential["response"]["authenticatorData"]);
+        assert_eq!(data[32] & ED, ED);
+        assert!(data.ends_with(&[b"credProtect".as_slice(), &[level]].concat()));
+        let id = stored["id"].as_str().unwrap();
+        let (listed, unlisted) = (rp.request("discouraged", Some(&[id])), rp.request("discouraged", None));
+        for (options, least) in [(&listed, 3), (&unlisted, 2)] {
+            let said = laptop.get(&rp.origin, options);
+            if level < least {
+                assert_eq!(rp.authenticate(options, &said.done(), &stored, false)["verified"], true);
+            } else {
+                let refusal = said.refused("uv_required");
+                assert_eq!(refusal.name.as_deref(), Some("NotAllowedError"));
+            }
+            let assertion = laptop.get_verified(&rp.origin, options).done();
+            assert_eq!(rp.authenticate(options, &assertion, &stored, true)["verified"], true);
+        }
+        let id = id.to_owned();
+        laptop.run(&["passkey", "delete", "--id", &id]).done();
+    }
+}
+
+#[test]
+fn a_large_blob_is_written_by_one_device_and_read_by_another() {
+    let Some([mut rp, _]) = RelyingParty::both() else { return };
+    let world = World::new();
+    let service = world.service();
+    let ada = Person::new(&world, &service, "ada");
+    let (laptop, phone) = (ada.enrol("laptop"), ada.join("phone"));
+    let options = extended(rp.creation("preferred", &[]), json!({"largeBlob": {"support": "required"}}));
+    let credential = laptop.create(&rp.origin, &options).done();
+    assert_eq!(credential["clientExtensionResults"]["largeBlob"], json!({"supported": true}));
+    let stored = rp.register(&options, &credential, false);
+    let id = stored["id"].as_str().unwrap();
+    let mut get = |device: &Device, ask: Value| {
+        let options = extended(rp.request("preferred", Some(&[id])), json!({"largeBlob": ask}));
+        let assertion = device.get(&rp.origin, &options).done();
+        assert_eq!(rp.authenticate(&options, &assertion, &stored, false)["verified"], true);
+        assertion["clientExtensionResults"]["largeBlob"].clone()
+    };
+    assert_eq!(get(&phone, json!({"read": true})), json!({}));
+    let blob = base64url(&random::<8192>());
+    assert_eq!(get(&laptop, json!({"write": blob})), json!({"written": true}));
+    assert_eq!(get(&phone, json!({"read": true})), json!({"blob": blob}));
+    // The phone has not synced what the laptop wrote, nor the laptop what the phone writes now.
+    assert_eq!(get(&phone, json!({"write": "AQID"})), json!({"written": true}));
+    assert_eq!(get(&laptop, json!({"write": "BAUG"})), json!({"written": true}));
+    assert_eq!(get(&phone, json!({"read": true})), json!({"blob": "BAUG"}));
+
+    let options = rp.request("preferred", Some(&[id]));
+    for bad in [json!({"write": base64url(&random::<8193>())}), json!({"read": true, "write": "AQ"})] {
+        let options = extended(options.clone(), json!({"largeBlob": bad}));
+        let refusal = laptop.get(&rp.origin, &options).refused("bad_options");
+        assert_eq!(refusal.name.as_deref(), Some("NotSupportedError"));
+    }
+    let kinds: Vec<_> = laptop.audit().iter().map(|entry| entry["kind"].clone()).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "write-large-blob").count(), 3);
 }

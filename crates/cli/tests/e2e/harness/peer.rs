@@ -13,6 +13,8 @@ pub(crate) struct RelyingParty {
     answers: BufReader<ChildStdout>,
     pub(crate) id: String,
     pub(crate) origin: String,
+    /// What it takes; without a choice, what its library takes.
+    algorithms: Option<Vec<i64>>,
 }
 
 impl RelyingParty {
@@ -53,7 +55,7 @@ impl RelyingParty {
     fn start(mut command: Command, id: &str) -> RelyingParty {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (ask, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        RelyingParty { child, ask, answers, id: id.to_owned(), origin: origin(id) }
+        RelyingParty { child, ask, answers, id: id.to_owned(), origin: origin(id), algorithms: None }
     }
 
     /// What the library said.
@@ -72,9 +74,16 @@ impl RelyingParty {
     pub(crate) fn creation(&mut self, verification: &str, exclude: &[&str]) -> Value {
         let user = json!({
             "rp_name": "Shop", "user_id": "dXNlci0x", "user_name": "ada@example.org", "display_name": "Ada",
-            "user_verification": verification, "exclude": exclude,
+            "user_verification": verification, "exclude": exclude, "algorithms": self.algorithms,
         });
         self.ask("registration-options", user)["options"].clone()
+    }
+
+    /// Options of a relying party that takes these algorithms alone, in this order.
+    #[track_caller]
+    pub(crate) fn creation_of(&mut self, algorithms: &[i64]) -> Value {
+        self.algorithms = Some(algorithms.to_vec());
+        self.creation("preferred", &[])
     }
 
     #[track_caller]
@@ -93,7 +102,7 @@ impl RelyingParty {
     ) -> Value {
         let about = json!({
             "response": response, "challenge": options["challenge"],
-            "require_user_verification": require_verification,
+            "require_user_verification": require_verification, "algorithms": self.algorithms,
         });
         self.ask("verify-registration", about)
     }
