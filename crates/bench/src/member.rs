@@ -220,6 +220,8 @@ impl Member {
             algorithms: vec![-7],
             exclude: Vec::new(),
             user_verification: UserVerification::Preferred,
+            prf: None,
+            cred_protect: None,
         };
         let reply = self.exchange(wire, vec![Command::CreatePasskey(create)], Vec::new())?;
         match reply.answers.as_slice() {
@@ -266,6 +268,9 @@ pub(crate) fn assert_command(id: CredentialId) -> (Command, Hash) {
         client_data_hash: hash,
         client_data_json: Some(Bytes(json)),
         user_verification: UserVerification::Preferred,
+        listed: true,
+        prf: None,
+        large_blob: None,
     });
     (command, hash)
 }

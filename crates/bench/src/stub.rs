@@ -150,6 +150,8 @@ impl Stub {
             authenticator_data: data.into(),
             signature: signature.into(),
             user_id: Bytes(vec![0; 32]),
+            prf: None,
+            large_blob: None,
         })])
     }
 }

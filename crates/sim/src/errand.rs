@@ -39,7 +39,7 @@ pub enum Errand {
     /// Gives a device another label.
     RenameDevice { device: DeviceId, label: String },
     /// Makes a passkey.
-    Create { rp_id: String, user_name: String, exclude: Vec<CredentialId>, verified: bool },
+    Create { rp_id: String, user_name: String, exclude: Vec<CredentialId>, alg: i64, verified: bool },
     /// Signs in.
     Get { rp_id: String, id: CredentialId, verified: bool },
     /// Changes a passkey's names.
@@ -180,8 +180,8 @@ impl Errand {
             Errand::RenameDevice { device, label } => {
                 walk(RenameDevice::new(*device, label), |()| Outcome::Done)
             }
-            Errand::Create { rp_id, user_name, exclude, verified } => {
-                let request = creation(rp_id, user_name, exclude, random)?;
+            Errand::Create { rp_id, user_name, exclude, alg, verified } => {
+                let request = creation(rp_id, user_name, exclude, *alg, random)?;
                 walk(Create::new(request, user(*verified), form(random)), |made| {
                     Outcome::Created(credential_id(&made.id))
                 })
@@ -216,6 +216,7 @@ fn creation(
     rp_id: &str,
     user_name: &str,
     exclude: &[CredentialId],
+    alg: i64,
     random: &mut dyn Random,
 ) -> Result<CreateRequest, FlowError> {
     let exclude: Vec<_> = exclude
@@ -225,24 +226,31 @@ fn creation(
     let json = format!(
         concat!(
             r#"{{"rp":{{"name":"r","id":"{}"}},"user":{{"id":"{}","name":"{}","displayName":"{}"}},"#,
-            r#""challenge":"{}","pubKeyCredParams":[{{"type":"public-key","alg":-7}}],"excludeCredentials":[{}]}}"#
+            r#""challenge":"{}","pubKeyCredParams":[{{"type":"public-key","alg":{}}}],"excludeCredentials":[{}]}}"#
         ),
         rp_id,
         challenge(random),
         user_name,
         user_name,
         challenge(random),
+        alg,
         exclude.join(",")
     );
     Ok(CreateRequest::parse(json.as_bytes(), &format!("https://{rp_id}"))?)
 }
 
 fn request(rp_id: &str, id: &CredentialId, random: &mut dyn Random) -> Result<GetRequest, FlowError> {
+    // One of few inputs, so that devices come to evaluate the same.
+    let [input] = keyferry_crypto::random::bytes(random);
     let json = format!(
-        r#"{{"rpId":"{}","challenge":"{}","allowCredentials":[{{"type":"public-key","id":"{}"}}]}}"#,
+        concat!(
+            r#"{{"rpId":"{}","challenge":"{}","allowCredentials":[{{"type":"public-key","id":"{}"}}],"#,
+            r#""extensions":{{"prf":{{"eval":{{"first":"{}"}}}}}}}}"#
+        ),
         rp_id,
         challenge(random),
-        base64url::encode(&id.0)
+        base64url::encode(&id.0),
+        base64url::encode(&[input % 2])
     );
     Ok(GetRequest::parse(json.as_bytes(), &format!("https://{rp_id}"))?)
 }

@@ -10,7 +10,9 @@ use crate::evil::Evil;
 use crate::oracle::{Checked, Oracle, Provenance, breach, ensure, law};
 use crate::post::{Ask, Body, Letter, Tell};
 use crate::sabotage::Sabotage;
+use keyferry_crypto::credential::RsaKey;
 use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::secret::SecretVec;
 use keyferry_engine::{Engine, Platform};
 use keyferry_server::desk::Desk;
 use keyferry_server::ledger::MemoryFiles;
@@ -21,7 +23,7 @@ use keyferry_wire::door::{
 };
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{RequestFrame, SessionOpen};
-use keyferry_wire::{AccountId, Wire};
+use keyferry_wire::{AccountId, CredentialId, Wire};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -106,6 +108,10 @@ impl Random for SimPlatform {
     fn fill(&mut self, out: &mut [u8]) {
         self.dice.fill(out);
         self.drawn.extend(<[u8; 32]>::try_from(&*out));
+        // A scalar of P-384 is known by its first bytes.
+        if out.len() == 48 {
+            self.drawn.extend(out.first_chunk::<32>());
+        }
     }
 }
 
@@ -117,7 +123,16 @@ impl Platform for SimPlatform {
     fn evidence(&mut self, runtime_data: Vec<u8>) -> Evidence {
         keyferry_enclave::sim::evidence(runtime_data)
     }
+
+    /// Plays the pool: fixed keys in turn, and often none is ready.
+    fn rsa_key(&mut self) -> Option<RsaKey> {
+        let key = self.dice.pick(&RSA_KEYS).filter(|_| self.dice.chance(500))?;
+        Some(RsaKey::from_pkcs8(SecretVec::new(key.to_vec())))
+    }
 }
+
+/// Test keys of 2048 bits: making one takes longer than many a world.
+const RSA_KEYS: [&[u8]; 2] = [include_bytes!("../keys/rsa-1.der"), include_bytes!("../keys/rsa-2.der")];
 
 struct Enclave {
     engine: Engine,
@@ -426,7 +441,8 @@ impl Gateway {
     fn check_tampered(&self, tampered: &Tampered, out: &[Out]) -> Checked {
         for (ticket, kind) in tampered {
             let said = out.iter().find(|out| out.ticket == *ticket).map(|out| &out.body);
-            let refused = matches!(said, Some(OutBody::Dropped(_) | OutBody::Need(_) | OutBody::Busy));
+            let refused =
+                matches!(said, Some(OutBody::Dropped(_) | OutBody::Need(_) | OutBody::Busy | OutBody::Later));
             ensure(refused, law::STALE, || format!("ticket {ticket} is served from {kind}"))?;
         }
         Ok(())
@@ -512,5 +528,10 @@ fn need_of(view: &AccountView) -> Need {
         map_key: view.map_key,
         devices: view.devices.iter().map(|row| row.device).collect(),
         passkeys: view.passkeys.iter().map(|view| view.id).collect(),
+        large_blobs: with_large_blob(view),
     }
+}
+
+fn with_large_blob(view: &AccountView) -> Vec<CredentialId> {
+    view.passkeys.iter().filter(|view| view.large_blob.is_some()).map(|view| view.id).collect()
 }

@@ -58,6 +58,8 @@ pub mod law {
     pub const DELETED: &str = "a deleted passkey never signs again";
     /// P11 and the use of it all.
     pub const SIGNS: &str = "a passkey's signature verifies under the key it was made with";
+    /// What a site encrypts with it opens again, and not without the user where it was made with the user.
+    pub const PRF: &str = "a passkey's PRF is one function, and another one without user verification";
     /// A host that lies about rows is refused.
     pub const STALE: &str = "a row that is not the account's current one is refused";
     /// The program itself.

@@ -27,7 +27,13 @@ fn join(pin: &str) -> Errand {
 
 fn create(world: &World) -> Errand {
     let rp_id = world.people[0].rp_ids[0].clone();
-    Errand::Create { rp_id, user_name: "user-sabotage".to_owned(), exclude: Vec::new(), verified: false }
+    Errand::Create {
+        rp_id,
+        user_name: "user-sabotage".to_owned(),
+        exclude: Vec::new(),
+        alg: -7,
+        verified: false,
+    }
 }
 
 fn bitten(result: Checked, oracle: &str) {

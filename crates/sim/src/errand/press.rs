@@ -28,6 +28,9 @@ impl Flow for Press {
                     client_data_hash: random::bytes(random),
                     client_data_json: None,
                     user_verification: UserVerification::Discouraged,
+                    listed: true,
+                    prf: None,
+                    large_blob: None,
                 };
                 Ok(Step::Call(Call {
                     id: RequestId(random::bytes(random)),

@@ -11,7 +11,7 @@ impl Gateway {
                 OutBody::Opened(opened) => self.answer(ticket, Tell::Opened(opened)),
                 OutBody::Reply(sealed) => self.reply(ticket, sealed),
                 OutBody::Need(need) => self.resume(ticket, Some(need)),
-                OutBody::Busy => self.resume(ticket, None),
+                OutBody::Busy | OutBody::Later => self.resume(ticket, None),
                 OutBody::Dropped(reason) => self.answer(ticket, Tell::Dropped(reason)),
             }
         }
@@ -58,5 +58,7 @@ fn joined(before: &Need, mut asked: Need) -> Need {
         before.passkeys.iter().filter(|id| !asked.passkeys.contains(id)).copied().collect();
     asked.devices.splice(0..0, devices);
     asked.passkeys.splice(0..0, passkeys);
+    let blobs = before.large_blobs.iter().filter(|id| !asked.large_blobs.contains(id));
+    asked.large_blobs = blobs.copied().chain(asked.large_blobs.iter().copied()).collect();
     asked
 }

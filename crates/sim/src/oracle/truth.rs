@@ -4,10 +4,10 @@
 use super::{Checked, Provenance, breach, ensure, is_refusal, law};
 use crate::stats::Stats;
 use keyferry_client::flow::{Call, Sender};
-use keyferry_crypto::cose::parse_es256_public_key;
+use keyferry_crypto::cose::parse_public_key;
+use keyferry_crypto::credential::PublicKey;
 use keyferry_crypto::hash::{labelled_hash, sha256};
 use keyferry_crypto::label::Label;
-use keyferry_crypto::sign::verify_p256;
 use keyferry_wire::command::{Answer, Assert, Asserted, Begin, Command, Created};
 use keyferry_wire::ledger::{Event, Kind, Outcome};
 use keyferry_wire::limits::PIN_TRIES_MAX;
@@ -32,7 +32,7 @@ type Guess = (DeviceId, [u8; 16], [u8; 32]);
 #[derive(Clone, Debug)]
 pub struct KeyTruth {
     /// Public key.
-    pub public: [u8; 65],
+    pub public: PublicKey,
     /// Relying party.
     pub rp_id: String,
     /// The relying party has it: the flow ended.
@@ -42,6 +42,9 @@ pub struct KeyTruth {
     /// The enclave said that it is gone.
     pub deleted: bool,
 }
+
+/// User verification in authenticator data.
+const FLAG_UV: u8 = 0x04;
 
 /// What is true of one account.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +65,8 @@ pub struct Truth {
     pub locked: bool,
     /// Its passkeys.
     pub passkeys: BTreeMap<CredentialId, KeyTruth>,
+    /// First outputs by passkey, user verification and salt.
+    prf: BTreeMap<(CredentialId, bool, [u8; 32]), [u8; 32]>,
     /// Passkeys that a member wanted to end, and whether the enclave said that they did.
     ending: BTreeMap<CredentialId, bool>,
     sent: BTreeMap<RequestId, Sent>,
@@ -237,15 +242,19 @@ impl Truth {
     }
 
     fn created(&mut self, rp_id: &str, created: &Created) -> Checked {
-        let Ok(public) = parse_es256_public_key(&created.public_key) else {
+        let Ok(public) = parse_public_key(&created.public_key) else {
             return breach(law::SIGNS, "a new passkey has no public key");
         };
-        let public = *public.as_bytes();
         // Whoever hears late that a passkey was made may hear it after another device has deleted it.
         let ending = self.ending.get(&created.id);
         let (delete_sent, deleted) = (ending.is_some(), ending.copied().unwrap_or_default());
-        let fresh =
-            || KeyTruth { public, rp_id: rp_id.to_owned(), acknowledged: false, delete_sent, deleted };
+        let fresh = || KeyTruth {
+            public: public.clone(),
+            rp_id: rp_id.to_owned(),
+            acknowledged: false,
+            delete_sent,
+            deleted,
+        };
         let known = self.passkeys.entry(created.id).or_insert_with(fresh);
         ensure(known.public == public, law::ONCE, || {
             format!("{:?} was made again with another key", created.id)
@@ -258,8 +267,21 @@ impl Truth {
         let message = [&asserted.authenticator_data[..], &assert.client_data_hash].concat();
         let bound = asserted.authenticator_data.starts_with(&sha256(&[key.rp_id.as_bytes()]));
         stats.signatures += 1;
-        ensure(bound && verify_p256(&key.public, &message, &asserted.signature), law::SIGNS, || {
+        ensure(bound && key.public.verify(&message, &asserted.signature), law::SIGNS, || {
             format!("{:?} for {}", assert.id, key.rp_id)
+        })?;
+        self.evaluated_prf(assert, asserted)
+    }
+
+    /// On every device, for ever: one output for each input with user verification, and another without.
+    fn evaluated_prf(&mut self, assert: &Assert, asserted: &Asserted) -> Checked {
+        let (Some(salts), Some(outputs)) = (&assert.prf, &asserted.prf) else { return Ok(()) };
+        let verified = asserted.authenticator_data.get(32).is_some_and(|flags| flags & FLAG_UV != 0);
+        let known = self.prf.entry((assert.id, verified, salts.first)).or_insert(outputs.first);
+        ensure(*known == outputs.first, law::PRF, || format!("{:?} gives another output", assert.id))?;
+        let other = self.prf.get(&(assert.id, !verified, salts.first));
+        ensure(other != Some(&outputs.first), law::PRF, || {
+            format!("{:?} gives without user verification what it gives with it", assert.id)
         })
     }
 }
@@ -289,4 +311,45 @@ fn operation(account: &AccountId, sent: &Sent) -> [u8; 16] {
     let commands = sha256(&[&sent.call.command_bytes()]);
     let digest = labelled_hash(Label::Op, &[&account.0, &device, &sent.call.id.0, &commands]);
     *digest.first_chunk().expect("a SHA-256 hash has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_wire::command::{PrfOutputs, PrfSalts, UserVerification};
+
+    fn evaluated(truth: &mut Truth, verified: bool, salt: u8, output: u8) -> Checked {
+        let assert = Assert {
+            id: CredentialId([1; 16]),
+            rp_id: String::new(),
+            client_data_hash: [0; 32],
+            client_data_json: None,
+            user_verification: UserVerification::Preferred,
+            listed: true,
+            prf: Some(PrfSalts { first: [salt; 32], second: None }),
+            large_blob: None,
+        };
+        let flags = if verified { FLAG_UV } else { 0 };
+        let asserted = Asserted {
+            id: assert.id,
+            authenticator_data: [vec![0; 32], vec![flags; 5]].concat().into(),
+            signature: Vec::new().into(),
+            user_id: Vec::new().into(),
+            prf: Some(PrfOutputs { first: [output; 32], second: None }),
+            large_blob: None,
+        };
+        truth.evaluated_prf(&assert, &asserted)
+    }
+
+    #[test]
+    fn another_output_and_one_that_needs_no_user_are_caught() {
+        let truth = &mut Truth::default();
+        for (verified, salt, output) in
+            [(true, 1, 1), (false, 1, 2), (true, 2, 3), (true, 1, 1), (false, 1, 2)]
+        {
+            assert!(evaluated(truth, verified, salt, output).is_ok());
+        }
+        assert!(evaluated(truth, true, 1, 9).is_err(), "another output");
+        assert!(evaluated(truth, false, 2, 3).is_err(), "the same without user verification");
+    }
 }

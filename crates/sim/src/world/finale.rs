@@ -200,7 +200,8 @@ impl World {
     fn make_use_delete(&mut self, at: usize) -> Checked {
         let rp_id = self.people[self.devices[at].account].rp_ids[0].clone();
         let user_name = format!("user-{}", self.dice.word(10));
-        let create = Errand::Create { rp_id: rp_id.clone(), user_name, exclude: Vec::new(), verified: false };
+        let create =
+            Errand::Create { rp_id: rp_id.clone(), user_name, exclude: Vec::new(), alg: -7, verified: false };
         let Outcome::Created(id) = self.must(at, create)? else { return Ok(()) };
         self.must(at, Errand::Sync)?;
         self.must(at, Errand::Get { rp_id: rp_id.clone(), id, verified: false })?;

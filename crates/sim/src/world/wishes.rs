@@ -4,6 +4,7 @@ use super::World;
 use crate::device::Role;
 use crate::errand::Errand;
 use crate::oracle::Checked;
+use keyferry_crypto::credential::Algorithm;
 use keyferry_wire::CredentialId;
 
 impl World {
@@ -108,7 +109,8 @@ impl World {
             exclude = known.iter().map(|(id, _)| *id).collect();
         }
         let user_name = format!("user-{}", self.dice.word(10));
-        Errand::Create { rp_id, user_name, exclude, verified: self.dice.chance(500) }
+        let alg = self.dice.pick(&Algorithm::ALL).map_or(-7, |algorithm| algorithm.cose());
+        Errand::Create { rp_id, user_name, exclude, alg, verified: self.dice.chance(500) }
     }
 
     /// What was typed at a device before, or something new.
