@@ -16,6 +16,11 @@ fn folder() -> Option<PathBuf> {
     std::env::var_os("KEYFERRY_TRACES").map(PathBuf::from)
 }
 
+/// Whether anybody will search what is kept.
+pub(crate) fn are_kept() -> bool {
+    folder().is_some()
+}
+
 fn append(folder: &Path, name: &str, bytes: &[u8]) {
     // One write: tests run side by side.
     let file = OpenOptions::new().create(true).append(true).open(folder.join(name));
