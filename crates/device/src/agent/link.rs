@@ -156,7 +156,7 @@ impl From<GatewayError> for Trouble {
             GatewayError::Unreachable(_) | GatewayError::Busy(_) | GatewayError::Limited(_) => {
                 Trouble::Later(error.into())
             }
-            GatewayError::Refused(_) | GatewayError::Fault(_) => Trouble::Final(error.into()),
+            GatewayError::Fault(_) => Trouble::Final(error.into()),
         }
     }
 }

@@ -26,7 +26,7 @@ impl Agent {
     pub fn audit(&mut self) -> Result<AuditDone, FlowError> {
         self.sync()?;
         self.run(ListDevices)?;
-        let mut audit = Audit::start(&self.home)?;
+        let mut audit = Audit::start(&self.home)?.with_devices(&self.home);
         let audited = loop {
             let page = self.link.gateway().audit(reader(&self.home)?, audit.next())?;
             if let Some(audited) = audit.page(&mut self.home, &page)? {
