@@ -45,6 +45,9 @@ pub enum GatewayError {
     /// Too many requests from here; later may work.
     #[error("{0}")]
     Limited(String),
+    /// The gateway's guard of an account's rows says no: the one refusal that is its own to make.
+    #[error("the gateway does not let this device in: {0}")]
+    Shut(String),
     /// It will not work by trying again.
     #[error("{0}")]
     Fault(String),
@@ -54,6 +57,7 @@ impl From<GatewayError> for FlowError {
     fn from(error: GatewayError) -> FlowError {
         match error {
             GatewayError::Limited(said) => Refusal::new(Code::RateLimited, said).into(),
+            GatewayError::Shut(_) => Refusal::new(Code::Auth, error.to_string()).into(),
             other => FlowError::fault(other.to_string()),
         }
     }
@@ -202,6 +206,7 @@ fn problem(status: StatusCode, response: Response<Body>) -> GatewayError {
         409 => GatewayError::SessionGone(said),
         429 => GatewayError::Limited(said),
         502..=504 => GatewayError::Busy(said),
+        401 => GatewayError::Shut(said),
         _ => GatewayError::Fault(format!("the gateway answered {status}: {said}")),
     }
 }
@@ -301,7 +306,7 @@ mod tests {
         let limited = answering("429 Too Many Requests", r#"{"error":"rate_limited","message":"wait"}"#);
         assert!(matches!(limited, GatewayError::Limited(_)));
         let auth = answering("401 Unauthorized", r#"{"error":"auth","message":"no"}"#);
-        assert!(matches!(auth, GatewayError::Fault(text) if text.contains("the gateway answered 401")));
+        assert!(matches!(auth, GatewayError::Shut(text) if text == "no"));
         let forged = answering("403 Forbidden", r#"{"error":"pin_locked","message":"no"}"#);
         assert!(matches!(forged, GatewayError::Fault(text) if text.contains("the gateway answered 403")));
         let other = answering("400 Bad Request", r#"{"error":"frame","message":"no frame"}"#);
