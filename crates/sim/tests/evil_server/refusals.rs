@@ -19,7 +19,7 @@ lies! {
     a_gateway_that_calls_a_members_pin_locked: PinStatus, problem("/v1/requests", 403, "pin_locked"), fault, SAID;
     a_gateway_that_knows_no_such_device: PinStatus, problem("/v1/requests", 403, "unknown_device"), fault, SAID;
     a_gateway_that_revokes: Get, problem("/v1/requests", 403, "revoked"), fault, SAID;
-    a_gateway_that_calls_the_password_wrong: Join, problem("/v1/requests", 401, "auth"), fault, SAID;
+    a_gateway_that_calls_the_password_wrong: Join, problem("/v1/requests", 401, "auth"), fault, "does not let this device in";
     a_gateway_that_says_the_account_exists: Enrol, problem("/v1/requests", 409, "exists"), fault,
         "dropped the session";
     a_gateway_that_says_the_account_exists_in_other_words: CreateAccount,
@@ -31,7 +31,7 @@ lies! {
     a_gateway_that_judges_the_evidence_itself: PinStatus, problem("/v1/evidence", 400, "evidence"), fault, SAID;
     a_gateway_that_refuses_a_session_as_revoked: PinStatus, problem("/v1/sessions", 403, "revoked"), fault, SAID;
     a_gateway_that_sends_away: PinStatus, problem("/v1/requests", 400, "moved"), fault, SAID;
-    a_gateway_that_shows_no_rows: Sync, problem("/v1/accounts", 401, "auth"), fault, SAID;
+    a_gateway_that_shows_no_rows: Sync, problem("/v1/accounts", 401, "auth"), Auth, "the gateway does not let this device in";
     a_gateway_that_shows_no_history: Audit, problem("/v1/accounts", 403, "revoked"), fault, SAID;
     /// Said inside the channel these are the enclave's answers; the home stays as it is all the same.
     a_false_enclave_that_knows_no_such_device: PinStatus, refused(Code::UnknownDevice), UnknownDevice, "so says";

@@ -3,6 +3,7 @@
 use crate::lie::{frame, proof, sync};
 use crate::lies;
 use crate::stage::{Errand, Stage};
+use keyferry_client::home::Vault;
 use keyferry_wire::CredentialId;
 use keyferry_wire::publish::{PasskeyRow, SyncPage};
 use keyferry_wire::refusal::Code;
@@ -125,11 +126,12 @@ fn rows_and_proof_of_another_account() {
     stage.make_account("bob");
     stage.enrol("bobs", "bob");
     crate::stage::create(&mut stage.agent("bobs"), "one.example").unwrap();
+    stage.set_vault("bobs", Vault::default());
     let theirs = keep(&stage, "bobs");
     let proof_too = theirs.clone();
     stage
         .trial(Errand::Sync, sync(move |page| *page = proof_too.clone()))
-        .is(Some(Code::Stale), "withholds changes");
+        .is(Some(Code::Evidence), "out of order");
     let rows = theirs.rows.clone();
     stage
         .trial(

@@ -4,7 +4,7 @@ use crate::enclave::{Broker, Glassworks, Memory};
 use crate::host::{Heard, Host};
 use crate::lie::Lie;
 use keyferry_client::flow::{Costs, FlowError};
-use keyferry_client::home::Home;
+use keyferry_client::home::{Home, Vault};
 use keyferry_device::agent::{Agent, NewHome, Options};
 use keyferry_device::{Password, Pin};
 use keyferry_server::serve::RateLimits;
@@ -88,9 +88,14 @@ impl Stage {
         let vault = stage.home("laptop").unwrap().vault;
         create(&mut agent, "two.example").unwrap();
         drop(agent);
-        let home = Home { vault, ..stage.home("laptop").unwrap() };
-        std::fs::write(stage.path("laptop").join("state"), home.save()).unwrap();
+        stage.set_vault("laptop", vault);
         stage
+    }
+
+    /// A home with the rows of another time.
+    pub(crate) fn set_vault(&self, home: &str, vault: Vault) {
+        let changed = Home { vault, ..self.home(home).unwrap() };
+        std::fs::write(self.path(home).join("state"), changed.save()).unwrap();
     }
 
     pub(crate) fn make_account(&self, name: &str) {
