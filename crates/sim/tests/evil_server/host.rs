@@ -181,8 +181,6 @@ impl State {
     /// A false enclave opens the honest reply, changes what it likes, and seals it again.
     fn tell_reply(&mut self, transport: &Transport, request: &Request, body: &[u8]) -> Vec<u8> {
         let mut frame = ReplyFrame::from_bytes(body).unwrap();
-        // The enclave's own direction is what its transport seals; so the client's end is needed to open: instead the
-        // reply is recomputed from the sealed bytes by the key of that direction, which sealing gives away (CTR mode).
         let plain = open_own(transport, &frame);
         let mut reply = Reply::from_bytes(unpad(&plain).unwrap()).unwrap();
         let honest = reply.to_bytes();
@@ -215,7 +213,8 @@ impl State {
     }
 }
 
-/// What the enclave itself sealed. AES-GCM is a stream: the key stream of a message number is what sealing zeros gives.
+/// What the enclave itself sealed: its end of the channel opens the other direction only. But AES-GCM is a stream, and
+/// sealing zeros under the same number gives the key stream.
 fn open_own(transport: &Transport, frame: &ReplyFrame) -> Vec<u8> {
     let len = frame.ciphertext.len() - 16;
     let stream = transport.seal(frame.number, &vec![0; len]).unwrap();

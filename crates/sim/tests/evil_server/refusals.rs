@@ -38,7 +38,6 @@ lies! {
     a_false_enclave_that_revokes: Get, refused(Code::Revoked), Revoked, "so says";
     a_false_enclave_that_calls_the_password_wrong: Join, refused(Code::Auth), Auth, "so says";
     a_false_enclave_that_says_the_account_exists: Enrol, refused(Code::Exists), Exists, "so says";
-    /// Forced re-enrolment: a member does not begin anew because its account is said to be empty.
     a_body_without_end: PinStatus, Lie::Http(Box::new(|asked| {
         asked.path.starts_with("/v1/evidence").then_some(Http::Endless)
     })), fault, "more than a gateway has to say";
@@ -47,6 +46,7 @@ lies! {
     })), fault, "more than a gateway has to say";
 }
 
+/// Forced re-enrolment: a member does not begin anew because it is said to be nobody.
 #[test]
 fn a_member_that_is_told_it_is_none_keeps_its_keys_and_enrols_nowhere() {
     let stage = Stage::with_member();
