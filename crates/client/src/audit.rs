@@ -14,6 +14,7 @@ use keyferry_wire::frame::Head;
 use keyferry_wire::ledger::{Class, Event, Kind, Leaf, NO_DEVICE, Outcome};
 use keyferry_wire::publish::{AuditEntry, AuditPage, PasskeyRow};
 use keyferry_wire::refusal::{Code, Refusal};
+use std::collections::BTreeSet;
 
 /// An audit under way.
 pub struct Audit {
@@ -25,6 +26,8 @@ pub struct Audit {
     /// Place in the log of the entry before; places rise.
     last_index: Option<u64>,
     events: Vec<Event>,
+    /// Devices as an enclave listed them when the account had so many entries.
+    listed: Option<(u64, BTreeSet<u16>)>,
 }
 
 /// A complete, verified account history.
@@ -68,6 +71,10 @@ pub enum AuditFraud {
         "the history ends after entry {found}, but the ledger says that there are {wanted}: entries are missing"
     )]
     Missing { wanted: u64, found: u64 },
+    #[error("the enclave lists a device that the ledger never admitted")]
+    Unadmitted,
+    #[error("the ledger admitted a device that the list does not show")]
+    Hidden,
     #[error(
         "the entries do not lead to the account's head: the history is not the one that the ledger seals"
     )]
@@ -84,7 +91,15 @@ impl Audit {
     /// From the first entry.
     pub fn start(home: &Home) -> Result<Audit, FlowError> {
         let key = home.audit_key()?;
-        Ok(Audit { key, head: NO_HEAD, next: 1, last_index: None, events: Vec::new() })
+        Ok(Audit { key, head: NO_HEAD, next: 1, last_index: None, events: Vec::new(), listed: None })
+    }
+
+    /// Holds the list of devices that this home was given just now against the ledger: whoever is a member was admitted
+    /// by an entry, and whoever was admitted is listed.
+    pub fn with_devices(mut self, home: &Home) -> Audit {
+        let seq = home.head.map_or(0, |head| head.seq);
+        self.listed = Some((seq, home.devices.iter().map(|info| info.index).collect()));
+        self
     }
 
     /// From the entry after the newest that this device has seen; the chain goes on from the head that it verified.
@@ -140,9 +155,24 @@ impl Audit {
         if self.head != page.account.head {
             return Err(AuditFraud::Head.into());
         }
+        self.check_devices()?;
         home.advance(account_head(&page.account))?;
         home.trust.seen = Some(tree);
         Ok(Some((tree, std::mem::take(&mut self.events))))
+    }
+
+    fn check_devices(&self) -> Result<(), AuditFraud> {
+        let Some((seq, listed)) = &self.listed else { return Ok(()) };
+        let admits = |event: &&Event| {
+            matches!(event.kind, Kind::Enrol | Kind::Join)
+                && event.outcome == Outcome::Done
+                && event.seq <= *seq
+        };
+        let admitted: BTreeSet<_> = self.events.iter().filter(admits).map(|event| event.device).collect();
+        if !listed.is_subset(&admitted) {
+            return Err(AuditFraud::Unadmitted);
+        }
+        if admitted.is_subset(listed) { Ok(()) } else { Err(AuditFraud::Hidden) }
     }
 
     fn entry(&mut self, tree: &Head, entry: &AuditEntry) -> Result<(), AuditFraud> {

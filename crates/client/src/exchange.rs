@@ -9,7 +9,9 @@ use crate::session::{Session, SessionError};
 use keyferry_crypto::label::Label;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{Answer, Command};
-use keyferry_wire::frame::{Level, Reply, ReplyFrame, Request, RequestFrame, Signature, signed_bytes};
+use keyferry_wire::frame::{
+    AccountHead, Level, Reply, ReplyFrame, Request, RequestFrame, Signature, signed_bytes,
+};
 use keyferry_wire::limits::{SUITE, VERSION};
 use keyferry_wire::refusal::Refusal;
 use keyferry_wire::{Wire, frame::Head};
@@ -95,12 +97,23 @@ pub fn open(
         .into());
     }
     if let Some(account) = reply.account {
+        check_possible(&account, head)?;
         home.advance(account).map_err(FlowError::Refused)?;
     }
     if head.is_some() {
         home.trust.seen = head;
     }
     Ok(reply.answers)
+}
+
+/// Each change of a vault is an entry of its account, and each entry a leaf of the log, as far as a checkpoint came along.
+/// A home that believed more would take the honest enclave for a rolled-back one afterwards.
+fn check_possible(account: &AccountHead, head: Option<Head>) -> Result<(), FlowError> {
+    let possible = account.vault_seq <= account.seq && head.is_none_or(|head| account.seq <= head.size);
+    if possible {
+        return Ok(());
+    }
+    Err(FlowError::evidence("the enclave states more changes or more entries than its ledger can hold"))
 }
 
 /// Whether a step that was not refused is one that the ledger must hold.

@@ -18,12 +18,13 @@ use keyferry_crypto::random::Random;
 use keyferry_crypto::seal;
 use keyferry_crypto::tree::AuditKey;
 use keyferry_wire::cbor::{Bytes, Limits};
-use keyferry_wire::command::{Account, DeviceInfo, Member, MemberSecrets, Metadata, Storage};
+use keyferry_wire::command::{Account, DeviceInfo, DeviceState, Member, MemberSecrets, Metadata, Storage};
 use keyferry_wire::frame::AccountHead;
 use keyferry_wire::publish::PasskeyRow;
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId, Wire, message, number};
 pub(crate) use seed::FlowSeed;
+use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 /// Version of this format.
@@ -230,8 +231,23 @@ impl Home {
             .ok()
             .and_then(|bytes| MemberSecrets::from_bytes(bytes.expose()).ok())
             .ok_or_else(|| FlowError::evidence("the member's secrets are not sealed to this device"))?;
+        self.list(&member.members)?;
         self.membership = Some(Membership::new(member, secrets));
-        self.devices = member.members.clone();
+        Ok(())
+    }
+
+    /// Takes over the account's list of devices. Whether the ledger admitted the others, an audit shows.
+    pub(crate) fn list(&mut self, devices: &[DeviceInfo]) -> Result<(), FlowError> {
+        let this = self.device_id();
+        if !devices.iter().any(|info| info.device == this && info.state == DeviceState::Member) {
+            return Err(FlowError::evidence("the account's list of devices does not name this device"));
+        }
+        let ids: BTreeSet<_> = devices.iter().map(|info| info.device).collect();
+        let indexes: BTreeSet<_> = devices.iter().map(|info| info.index).collect();
+        if ids.len() < devices.len() || indexes.len() < devices.len() {
+            return Err(FlowError::evidence("the account's list of devices names a device twice"));
+        }
+        self.devices = devices.to_vec();
         Ok(())
     }
 

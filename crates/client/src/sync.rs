@@ -11,11 +11,17 @@ use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{CredentialId, Hash};
 use std::collections::BTreeMap;
 
+/// Most bytes of rows that are staged before the proof comes: a gateway could send rows for ever. It is far more than
+/// thousands of passkeys take.
+const STAGED_MAX: usize = 128 << 20;
+
 /// A sync under way.
 pub struct Sync {
     rows: BTreeMap<CredentialId, PasskeyRow>,
     cursor: u64,
     changed: u64,
+    /// Bytes that came since the start.
+    staged: usize,
 }
 
 /// A sync that was verified and taken over.
@@ -37,6 +43,8 @@ pub enum RowFraud {
     RolledBack,
     #[error("the gateway's rows are out of order")]
     Disordered,
+    #[error("the gateway sends more rows than a vault holds, and no proof")]
+    Endless,
     #[error(
         "the gateway's rows are not the account's vault: rows were altered, exchanged, added or left out"
     )]
@@ -60,7 +68,7 @@ impl Sync {
     pub fn start(home: &Home) -> Result<Sync, FlowError> {
         home.membership()?;
         let rows = home.vault.rows.iter().map(|row| (row.id, row.clone())).collect();
-        Ok(Sync { rows, cursor: home.vault.cursor, changed: 0 })
+        Ok(Sync { rows, cursor: home.vault.cursor, changed: 0, staged: 0 })
     }
 
     /// Where the page to be asked for starts.
@@ -97,6 +105,10 @@ impl Sync {
         }
         if self.rows.get(&row.id).is_some_and(|old| old.version >= row.version) {
             return Err(RowFraud::RolledBack);
+        }
+        self.staged = self.staged.saturating_add(row.blob.len()).saturating_add(row.metadata.len());
+        if self.staged > STAGED_MAX {
+            return Err(RowFraud::Endless);
         }
         self.cursor = row.vault_seq;
         self.changed = self.changed.saturating_add(1);

@@ -50,9 +50,9 @@ pub enum GatewayError {
     /// Too many requests from here; later may work.
     #[error("{0}")]
     Limited(String),
-    /// A refusal with a code.
-    #[error("{0}")]
-    Refused(Refusal),
+    /// The gateway's guard of an account's rows says no: the one refusal that is its own to make.
+    #[error("the gateway does not let this device in: {0}")]
+    Shut(String),
     /// It will not work by trying again.
     #[error("{0}")]
     Fault(String),
@@ -61,8 +61,8 @@ pub enum GatewayError {
 impl From<GatewayError> for FlowError {
     fn from(error: GatewayError) -> FlowError {
         match error {
-            GatewayError::Refused(refusal) => FlowError::Refused(refusal),
             GatewayError::Limited(said) => Refusal::new(Code::RateLimited, said).into(),
+            GatewayError::Shut(_) => Refusal::new(Code::Auth, error.to_string()).into(),
             other => FlowError::fault(other.to_string()),
         }
     }
@@ -210,6 +210,9 @@ impl Gateway {
             ureq::Error::Rustls(error) => GatewayError::Fault(format!(
                 "no trusted connection to {base} ({error}): if it has a certificate of its own, name it with --ca"
             )),
+            ureq::Error::BodyExceedsLimit(_) => {
+                GatewayError::Fault(format!("{base} answers with more than a gateway has to say"))
+            }
             ureq::Error::BadUri(_) => GatewayError::Fault(format!("{base} is not the address of a server")),
             error => GatewayError::Unreachable(format!("{base} cannot be reached: {error}")),
         }
@@ -232,19 +235,20 @@ fn http_time_ms(text: &str) -> Option<u64> {
 #[derive(serde::Deserialize, Default)]
 #[serde(default)]
 struct Problem {
-    error: String,
     message: String,
 }
 
 fn problem(status: StatusCode, response: Response<Body>) -> GatewayError {
     let text = response.into_body().into_with_config().limit(PROBLEM_MAX).read_to_vec().unwrap_or_default();
-    let Problem { error, message } = serde_json::from_slice(&text).unwrap_or_default();
+    let Problem { message } = serde_json::from_slice(&text).unwrap_or_default();
     let said = if message.is_empty() { status.to_string() } else { printable(&message) };
-    match (status.as_u16(), Code::parse(&error)) {
-        (409, _) => GatewayError::SessionGone(said),
-        (429, _) => GatewayError::Limited(said),
-        (502..=504, _) => GatewayError::Busy(said),
-        (_, Some(code)) => GatewayError::Refused(Refusal::new(code, said)),
+    // Words like `pin_locked` or `revoked` count from the enclave alone, inside the channel: here anybody could have
+    // written them, and a client that believed them would ask for another PIN or be enrolled anew.
+    match status.as_u16() {
+        409 => GatewayError::SessionGone(said),
+        429 => GatewayError::Limited(said),
+        502..=504 => GatewayError::Busy(said),
+        401 => GatewayError::Shut(said),
         _ => GatewayError::Fault(format!("the gateway answered {status}: {said}")),
     }
 }
@@ -351,7 +355,9 @@ mod tests {
         let limited = answering("429 Too Many Requests", r#"{"error":"rate_limited","message":"wait"}"#);
         assert!(matches!(limited, GatewayError::Limited(_)));
         let auth = answering("401 Unauthorized", r#"{"error":"auth","message":"no"}"#);
-        assert!(matches!(auth, GatewayError::Refused(refusal) if refusal.code == Code::Auth));
+        assert!(matches!(auth, GatewayError::Shut(text) if text == "no"));
+        let forged = answering("403 Forbidden", r#"{"error":"pin_locked","message":"no"}"#);
+        assert!(matches!(forged, GatewayError::Fault(text) if text.contains("the gateway answered 403")));
         let other = answering("400 Bad Request", r#"{"error":"frame","message":"no frame"}"#);
         assert!(matches!(other, GatewayError::Fault(text) if text.contains("no frame")));
         let html = answering("404 Not Found", "<html>");

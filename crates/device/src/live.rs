@@ -5,7 +5,6 @@ use crate::http::{GatewayError, check_address, pem_certificates, printable};
 use keyferry_client::flow::FlowError;
 use keyferry_wire::Wire;
 use keyferry_wire::publish::Hint;
-use keyferry_wire::refusal::{Code, Refusal};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
@@ -196,10 +195,7 @@ impl Address<'_> {
     fn refused(&self, error: Error) -> GatewayError {
         match error {
             Error::Http(response) => match response.status().as_u16() {
-                401 => {
-                    let sentence = "the gateway does not take this device's access token";
-                    GatewayError::Refused(Refusal::new(Code::Auth, sentence))
-                }
+                401 => GatewayError::Shut("it does not take this device's access token".to_owned()),
                 429 => GatewayError::Limited("this device or account listens too often already".to_owned()),
                 502..=504 => GatewayError::Busy("it has no room for another listener".to_owned()),
                 status => self.fault(&format!("it does not push changes (status {status})")),

@@ -24,7 +24,7 @@ impl Flow for ListDevices {
         }
         match granted(answers)?.as_slice() {
             [Answer::Devices(list)] => {
-                home.devices = list.devices.clone();
+                home.list(&list.devices)?;
                 Ok(Step::Done(list.devices.clone()))
             }
             _ => Err(unexpected()),

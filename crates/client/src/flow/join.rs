@@ -1,9 +1,9 @@
 //! Joining an account with its PIN.
 
 use super::enrol::{Enrolled, possession, registration};
-use super::pin::{Attempt, end};
+use super::pin::{Attempt, Closing, end};
 use super::{Call, Credentials, Flow, FlowError, Pin, Sender, Step, granted, unexpected};
-use crate::home::{FlowSeed, Home, PendingFlow, PinKnown};
+use crate::home::{FlowSeed, Home, PendingFlow};
 use keyferry_crypto::random::Random;
 use keyferry_wire::command::{Answer, Authenticate, Command, Evaluated, PinStatus};
 use keyferry_wire::refusal::Code;
@@ -20,7 +20,7 @@ enum State {
     Start,
     Asking(FlowSeed, Authenticate),
     Trying(FlowSeed, Authenticate, Attempt),
-    Joining(PinKnown),
+    Joining(Closing),
     Over,
 }
 
@@ -66,12 +66,12 @@ impl Join {
         let closing = attempt.finish(home, evaluated, seed)?;
         let commands = vec![
             Command::Authenticate(proof),
-            closing.command,
+            closing.command.clone(),
             Command::Join(registration(home, &self.label)),
         ];
         let call = Call::seeded(seed, Sender::Stranger, commands).by(possession(home));
         home.commit_pending();
-        self.state = State::Joining(closing.known);
+        self.state = State::Joining(closing);
         Ok(Step::Call(call))
     }
 
@@ -85,6 +85,9 @@ impl Join {
         if let State::Start = state {
             return self.start(home, random);
         }
+        if let State::Joining(closing) = &state {
+            closing.check(answers.as_deref())?;
+        }
         let answers = granted(answers)?;
         match (state, answers.as_slice()) {
             (State::Asking(seed, proof), [Answer::Account(_), Answer::PinStatus(status)]) => {
@@ -93,9 +96,9 @@ impl Join {
             (State::Trying(seed, proof, attempt), [Answer::Account(_), Answer::Evaluated(evaluated)]) => {
                 self.finish(home, &seed, proof, &attempt, evaluated)
             }
-            (State::Joining(known), [Answer::Account(_), Answer::PinRight, Answer::Member(member)]) => {
+            (State::Joining(closing), [Answer::Account(_), Answer::PinRight, Answer::Member(member)]) => {
                 home.admit(member)?;
-                home.pin = Some(known);
+                home.pin = Some(closing.known);
                 Ok(Step::Done(Enrolled::new(home)?))
             }
             _ => Err(unexpected()),

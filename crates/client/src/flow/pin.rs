@@ -4,7 +4,7 @@
 mod attempt;
 mod setting;
 
-pub(super) use attempt::Attempt;
+pub(super) use attempt::{Attempt, Closing};
 pub(super) use setting::Setting;
 
 use super::{Call, Costs, Flow, FlowError, Pin, Sender, Step, User, granted, unexpected};
@@ -52,7 +52,8 @@ enum State {
     Start,
     Asking(FlowSeed),
     Trying(FlowSeed, Attempt),
-    Preparing(FlowSeed, Setting),
+    /// With what proved the old PIN, if it was.
+    Preparing(FlowSeed, Setting, Option<Closing>),
     Exposing(Setting),
     Over,
 }
@@ -95,18 +96,19 @@ impl PinChange {
         Ok(Step::Call(call))
     }
 
-    /// Asks for the next generation; `finish` proves the old PIN in the same request.
+    /// Asks for the next generation; `closing` proves the old PIN in the same request.
     fn prepare(
         &mut self,
         home: &mut Home,
         seed: FlowSeed,
-        finish: Option<Command>,
+        closing: Option<Closing>,
     ) -> Result<Step<u32>, FlowError> {
         let setting = Setting::start(home, &self.new, &self.costs, &seed)?;
+        let finish = closing.as_ref().map(|closing| closing.command.clone());
         let commands = finish.into_iter().chain([setting.prepare()]).collect();
         let call = Call::seeded(&seed, Sender::Member, commands).by(self.user);
         home.commit_pending();
-        self.state = State::Preparing(seed, setting);
+        self.state = State::Preparing(seed, setting, closing);
         Ok(Step::Call(call))
     }
 
@@ -120,14 +122,17 @@ impl PinChange {
         if let State::Start = state {
             return self.start(home, random);
         }
+        if let State::Preparing(_, _, Some(closing)) = &state {
+            closing.check(answers.as_deref())?;
+        }
         let answers = granted(answers)?;
         match (state, answers.as_slice()) {
             (State::Asking(seed), [Answer::PinStatus(status)]) => self.begin(home, seed, status),
             (State::Trying(seed, attempt), [Answer::Evaluated(evaluated)]) => {
-                let finish = attempt.finish(home, evaluated, &seed)?.command;
-                self.prepare(home, seed, Some(finish))
+                let closing = attempt.finish(home, evaluated, &seed)?;
+                self.prepare(home, seed, Some(closing))
             }
-            (State::Preparing(seed, mut setting), [.., Answer::Prepared(prepared)]) => {
+            (State::Preparing(seed, mut setting, _), [.., Answer::Prepared(prepared)]) => {
                 let expose = setting.expose(home, prepared)?;
                 let call = Call::seeded(&seed, Sender::Member, vec![expose]).by(self.user).with_wrapped();
                 self.state = State::Exposing(setting);
@@ -155,9 +160,15 @@ impl Flow for PinChange {
     }
 }
 
-/// A flow that was answered to its end, or refused, is not resumed. After a fault it is.
+/// A flow that was answered to its end, or refused, is not resumed. After a fault it is, and after a lie: what the liar
+/// has done of it is not known, and an honest enclave may have done it all.
 pub(super) fn end<T>(home: &mut Home, result: &Result<Step<T>, FlowError>) {
-    if matches!(result, Ok(Step::Done(_)) | Err(FlowError::Refused(_))) {
+    let over = match result {
+        Ok(Step::Done(_)) => true,
+        Err(FlowError::Refused(refusal)) => refusal.code != Code::Evidence || !home.is_committed(),
+        _ => false,
+    };
+    if over {
         home.pending = None;
     }
 }

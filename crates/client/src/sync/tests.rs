@@ -232,3 +232,19 @@ fn a_home_that_is_no_member_does_not_sync() {
     let Err(FlowError::Refused(refusal)) = Sync::start(&stranger(&vault())) else { panic!() };
     assert_eq!(refusal.code, Code::UnknownDevice);
 }
+
+#[test]
+fn rows_that_never_end_are_given_up() {
+    let (ledger, mut home) = (vault(), member(&vault()));
+    let template = ledger.rows.values().next().unwrap().clone();
+    let mut next = 0;
+    let result = sync(&mut home, |_, _| {
+        next += 1;
+        let id = CredentialId(u128::from(next).to_be_bytes());
+        let row = PasskeyRow { id, vault_seq: next, blob: vec![0; 1 << 20].into(), ..template.clone() };
+        SyncPage { rows: vec![row], cursor: next, more: true, account: None }
+    });
+    let endless = FlowError::from(RowFraud::Endless);
+    assert_eq!(result.unwrap_err(), endless);
+    assert!(next <= 129 && home.vault.rows.is_empty());
+}

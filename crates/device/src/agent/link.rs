@@ -164,7 +164,9 @@ impl From<GatewayError> for Trouble {
             GatewayError::Unreachable(_) | GatewayError::Busy(_) | GatewayError::Limited(_) => {
                 Trouble::Later(error.into())
             }
-            GatewayError::Refused(_) | GatewayError::Fault(_) => Trouble::Final(error.into()),
+            // Whether a password or a device is right, the enclave says; here nobody was asked for either.
+            GatewayError::Shut(_) => Trouble::Final(FlowError::fault(error.to_string())),
+            GatewayError::Fault(_) => Trouble::Final(error.into()),
         }
     }
 }

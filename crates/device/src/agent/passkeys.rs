@@ -14,7 +14,8 @@ use keyferry_wire::CredentialId;
 use keyferry_wire::refusal::{Code, Refusal};
 
 impl Agent {
-    /// `navigator.credentials.create()` for `origin`; `options` is the standard's JSON.
+    /// `navigator.credentials.create()` for `origin`; `options` is the standard's JSON. What goes to the site is in the
+    /// ledger: the vault is read back first, so that a false enclave cannot pass off a key of its own.
     pub fn passkey_create(
         &mut self,
         options: &[u8],
@@ -22,7 +23,17 @@ impl Agent {
     ) -> Result<RegistrationResponse, FlowError> {
         let request = CreateRequest::parse(options, origin)?;
         let (user, form) = (self.user(), self.options.client_data);
-        self.run(Create::new(request, user, form))
+        let rp_id = request.rp_id.clone();
+        let known: Vec<_> = self.home.passkeys_ever()?.iter().map(|passkey| passkey.id).collect();
+        let response = self.run(Create::new(request, user, form))?;
+        self.sync()?;
+        let made = credential(&response.id)?;
+        let is_it = |passkey: &Passkey| passkey.id == made && passkey.metadata.rp_id == rp_id.as_str();
+        if known.contains(&made) || !self.home.passkeys()?.iter().any(is_it) {
+            let sentence = "the passkey that the enclave shows is not the one that the ledger holds";
+            return Err(Refusal::new(Code::Evidence, sentence).into());
+        }
+        Ok(response)
     }
 
     /// `navigator.credentials.get()` for `origin`. What this device has not synced yet is looked for once.

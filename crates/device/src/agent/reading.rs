@@ -36,7 +36,7 @@ impl Agent {
         self.sync()?;
         self.run(ListDevices)?;
         let audited = self.stored(|agent| {
-            let mut audit = Audit::start(&agent.home)?;
+            let mut audit = Audit::start(&agent.home)?.with_devices(&agent.home);
             loop {
                 let page = agent.audit_page(&audit)?;
                 if let Some(audited) = audit.page(&mut agent.home, &page)? {

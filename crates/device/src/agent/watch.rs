@@ -232,9 +232,6 @@ impl From<FlowError> for Trouble {
 
 impl From<GatewayError> for Trouble {
     fn from(error: GatewayError) -> Trouble {
-        match error {
-            GatewayError::Refused(_) => Trouble::Final(error.into()),
-            other => FlowError::from(other).into(),
-        }
+        FlowError::from(error).into()
     }
 }

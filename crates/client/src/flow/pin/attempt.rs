@@ -8,7 +8,7 @@ use crate::home::{FlowSeed, Home, PinKnown};
 use keyferry_crypto::hash::ct_eq;
 use keyferry_crypto::oprf::{self, Blind, Evaluation, OprfOutput};
 use keyferry_crypto::pin::{self, Hardened};
-use keyferry_wire::command::{Begin, Command, Evaluated, Finish, PinStatus};
+use keyferry_wire::command::{Answer, Begin, Command, Evaluated, Finish, PinStatus};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AccountId, AttemptId};
 
@@ -23,6 +23,8 @@ pub(in crate::flow) struct Attempt {
 /// What closes an attempt.
 pub(in crate::flow) struct Closing {
     pub(in crate::flow) command: Command,
+    /// The commitment showed that the PIN is right: an enclave that calls it wrong lies.
+    right: bool,
     /// To be remembered once the enclave says that the PIN was right.
     pub(in crate::flow) known: PinKnown,
 }
@@ -76,7 +78,7 @@ impl Attempt {
         let commitment = pin::commitment(&key, &self.account.0, generation);
         let right = ct_eq(&commitment, &evaluated.commitment);
         let value = if right { *key.expose() } else { seed.filler(&self.id) };
-        Ok(Closing { command: Command::Finish(Finish { attempt: self.id, value }), known })
+        Ok(Closing { command: Command::Finish(Finish { attempt: self.id, value }), right, known })
     }
 
     /// On a member, another key or commitment than it knows for this generation is a false enclave, not a wrong PIN.
@@ -94,6 +96,18 @@ impl Attempt {
                 FlowError::evidence("the enclave shows another key for this PIN than this device has seen"),
             ),
             _ => Ok(shown),
+        }
+    }
+}
+
+impl Closing {
+    /// Whoever is told that a right PIN was wrong types the next one, perhaps that of another account.
+    pub(in crate::flow) fn check(&self, answers: Option<&[Answer]>) -> Result<(), FlowError> {
+        match answers.and_then(<[Answer]>::last) {
+            Some(Answer::Refused(refusal)) if self.right && refusal.code == Code::PinWrong => {
+                Err(FlowError::evidence("the enclave calls a PIN wrong that this device knows to be right"))
+            }
+            _ => Ok(()),
         }
     }
 }
