@@ -7,18 +7,19 @@
 use keyferry_crypto::label::Label;
 use keyferry_crypto::random::{self, Random};
 use keyferry_crypto::seal::{self, SealError};
+use keyferry_crypto::secret::SecretVec;
 use keyferry_crypto::tree::AccountKey;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{DeviceInfo, DeviceState, PinParams, Storage};
 use keyferry_wire::{AccountId, AttemptId, DeviceId, Hash, RequestId, Wire, limits, message, number};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Bytes of a secret inside a row: wiped when dropped, shown by no `Debug`.
 pub(crate) struct Held<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> Drop for Held<N> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 
@@ -242,10 +243,10 @@ impl RowKey {
     }
 
     fn seal(&self, label: Label, part: &[u8], value: &impl Wire, random: &mut dyn Random) -> Vec<u8> {
-        let plain = Zeroizing::new(value.to_bytes());
+        let plain = SecretVec::new(value.to_bytes());
         let salt = random::bytes(random);
         let aad = [&self.account.0[..], part, &SCHEMA.to_be_bytes(), &self.root.to_be_bytes()];
-        seal::seal_padded(self.key.expose(), label, &aad, &plain, salt, ROW_PADDING)
+        seal::seal_padded(self.key.expose(), label, &aad, plain.expose(), salt, ROW_PADDING)
     }
 
     fn open<T: Wire>(&self, label: Label, part: &[u8], row: &[u8]) -> Result<T, SealError> {
