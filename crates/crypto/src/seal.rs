@@ -25,15 +25,7 @@ pub struct SealError;
 
 /// Seals `plaintext` under `key` for the purpose `label`. `salt` must be freshly drawn for every call.
 pub fn seal(key: &[u8; 32], label: Label, aad: &[&[u8]], plaintext: &[u8], salt: [u8; 16]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
-    out.push(VERSION);
-    out.extend_from_slice(&salt);
-    let start = out.len();
-    out.extend_from_slice(plaintext);
-    with_message_key(key, label, &salt, |key| {
-        seal_tail(key, [0; 12], &hash::frame(label, aad), &mut out, start);
-    });
-    out
+    seal_text(key, label, aad, salt, plaintext.len(), |out| out.extend_from_slice(plaintext))
 }
 
 /// Opens what [`seal`] made with the same key, label and `aad`.
@@ -55,12 +47,24 @@ pub fn seal_padded(
     salt: [u8; 16],
     multiple: usize,
 ) -> Vec<u8> {
-    // Padded where it is encrypted: no copy to wipe.
-    let mut out = Vec::with_capacity(padded_len(plaintext.len(), multiple) + OVERHEAD);
+    let len = padded_len(plaintext.len(), multiple);
+    seal_text(key, label, aad, salt, len, |out| pad_onto(plaintext, multiple, out))
+}
+
+/// Seals the `len` bytes that `write` appends, where they are: there is no copy to wipe.
+fn seal_text(
+    key: &[u8; 32],
+    label: Label,
+    aad: &[&[u8]],
+    salt: [u8; 16],
+    len: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len + OVERHEAD);
     out.push(VERSION);
     out.extend_from_slice(&salt);
     let start = out.len();
-    pad_onto(plaintext, multiple, &mut out);
+    write(&mut out);
     with_message_key(key, label, &salt, |key| {
         seal_tail(key, [0; 12], &hash::frame(label, aad), &mut out, start);
     });

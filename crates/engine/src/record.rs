@@ -5,6 +5,7 @@
 //! The row of a device is apart because it changes with each operation and grows with the number of devices.
 
 use keyferry_crypto::label::Label;
+use keyferry_crypto::oprf::{BadElement, OprfKey};
 use keyferry_crypto::random::{self, Random};
 use keyferry_crypto::seal::{self, SealError};
 use keyferry_crypto::secret::SecretVec;
@@ -107,6 +108,17 @@ message! {
     pub(crate) struct PinKeys {
         1 => pub(crate) oprf: Held<32>,
         2 => pub(crate) share: Held<32>,
+        /// The public half of `oprf`, which is not computed anew for each try; absent in rows of the first release.
+        3 => pub(crate) public: Option<[u8; 32]>,
+    }
+}
+
+impl PinKeys {
+    pub(crate) fn oprf_key(&self) -> Result<OprfKey, BadElement> {
+        match &self.public {
+            Some(public) => OprfKey::from_parts(&self.oprf.0, public),
+            None => OprfKey::from_bytes(&self.oprf.0),
+        }
     }
 }
 
