@@ -39,7 +39,8 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 /// Label and parts as one byte string: HKDF info and AEAD associated data.
 pub fn frame(label: Label, parts: &[&[u8]]) -> Vec<u8> {
     let size = parts.iter().map(|part| part.len() + 4).sum::<usize>() + label.as_bytes().len() + 4;
-    let mut out = Vec::with_capacity(size);
+    // One more: HKDF appends its counter.
+    let mut out = Vec::with_capacity(size + 1);
     framed(label, parts, |bytes| out.extend_from_slice(bytes));
     out
 }

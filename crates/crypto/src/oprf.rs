@@ -12,6 +12,7 @@ use crate::{
     hash,
     label::Label,
     random::{Random, RngAdapter},
+    secret::SecretVec,
 };
 
 crate::secret! {
@@ -38,40 +39,61 @@ pub struct Evaluation {
     pub proof: [u8; 64],
 }
 
+crate::secret! {
+    /// The scalar of an [`OprfKey`].
+    struct OprfScalar(32);
+}
+
 /// The OPRF key of one account and PIN generation.
-pub struct OprfKey(Box<VoprfServer<Ristretto255>>);
+pub struct OprfKey {
+    server: Box<VoprfServer<Ristretto255>>,
+    scalar: OprfScalar,
+    public: [u8; 32],
+}
 
 impl OprfKey {
     /// Makes a fresh key.
     pub fn generate(random: &mut dyn Random) -> Self {
-        let server = VoprfServer::new(&mut RngAdapter(random)).expect("a 32-byte seed gives a key");
-        Self(Box::new(server))
+        Self::new(VoprfServer::new(&mut RngAdapter(random)).expect("a 32-byte seed gives a key"))
     }
 
     /// Loads a key: a canonical non-zero scalar, little-endian.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, BadElement> {
-        Ok(Self(Box::new(VoprfServer::new_with_key(bytes).map_err(|_| BadElement)?)))
+        VoprfServer::new_with_key(bytes).map(Self::new).map_err(|_| BadElement)
+    }
+
+    /// Loads a key whose public half is known: 6 us against 45 us, in each PIN attempt. Halves that do not belong
+    /// together give evaluations whose proof does not hold.
+    pub fn from_parts(scalar: &[u8; 32], public: &[u8; 32]) -> Result<Self, BadElement> {
+        let both = SecretVec::new([*scalar, *public].concat());
+        let server = VoprfServer::deserialize(both.expose()).map_err(|_| BadElement)?;
+        let scalar = OprfScalar::make(|cell| *cell = *scalar);
+        Ok(Self { server: Box::new(server), scalar, public: *public })
+    }
+
+    fn new(server: VoprfServer<Ristretto255>) -> Self {
+        let mut both = server.serialize();
+        let (scalar, public) = both.split_at(32);
+        let (scalar, public) = (OprfScalar::make(|cell| cell.copy_from_slice(scalar)), hash::array(public));
+        both.as_mut_slice().zeroize();
+        Self { server: Box::new(server), scalar, public }
     }
 
     /// The scalar: goes into the sealed record and nowhere else.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        let mut both = self.0.serialize();
-        let mut scalar = Zeroizing::new([0; 32]);
-        scalar.iter_mut().zip(both.iter()).for_each(|(to, from)| *to = *from);
-        both.as_mut_slice().zeroize();
-        scalar
+        Zeroizing::new(*self.scalar.expose())
     }
 
     /// The public key against which evaluations are proved.
     pub fn public(&self) -> [u8; 32] {
-        Ristretto255::serialize_elem(self.0.get_public_key()).into()
+        self.public
     }
 
     /// Evaluates one blinded element. The caller counts the attempt first (design, section 6.3).
     pub fn evaluate(&self, blinded: &[u8; 32], random: &mut dyn Random) -> Result<Evaluation, BadElement> {
         let element = BlindedElement::deserialize(blinded).map_err(|_| BadElement)?;
         let mut nonces = Hedged { key: self.to_bytes(), blinded, random };
-        let result = self.0.blind_evaluate(&mut nonces, &element);
+        let result = self.server.blind_evaluate(&mut nonces, &element);
         Ok(Evaluation {
             element: result.message.serialize().into(),
             proof: hash::array(&result.proof.serialize()),
@@ -214,6 +236,24 @@ mod tests {
             ),
         ],
     ];
+
+    #[test]
+    fn a_key_loaded_with_its_public_half_is_the_same_key() {
+        let key = OprfKey::generate(&mut Seeded::new(5));
+        let loaded = OprfKey::from_parts(&key.to_bytes(), &key.public()).unwrap();
+        assert_eq!(OprfKey::from_bytes(&key.to_bytes()).unwrap().public(), key.public());
+        assert_eq!((loaded.to_bytes(), loaded.public()), (key.to_bytes(), key.public()));
+        let (state, blinded) = blind(b"input", &mut Seeded::new(6)).unwrap();
+        let evaluation = loaded.evaluate(&blinded, &mut Seeded::new(7)).unwrap();
+        assert_eq!(evaluation, key.evaluate(&blinded, &mut Seeded::new(7)).unwrap());
+        assert!(state.finalize(b"input", &evaluation, &key.public()).is_ok());
+        let other = OprfKey::generate(&mut Seeded::new(8)).public();
+        let mixed = OprfKey::from_parts(&key.to_bytes(), &other).unwrap();
+        let evaluation = mixed.evaluate(&blinded, &mut Seeded::new(7)).unwrap();
+        assert!(state.finalize(b"input", &evaluation, &other).is_err());
+        assert!(OprfKey::from_parts(&[0; 32], &key.public()).is_err());
+        assert!(OprfKey::from_parts(&key.to_bytes(), &[0; 32]).is_err());
+    }
 
     #[test]
     fn blinding_evaluation_and_output_are_those_of_rfc_9497() {

@@ -24,7 +24,7 @@ pub fn bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
     out
 }
 
-/// Lends a [`Random`] to libraries that want `rand_core` 0.6 (`voprf`) or 0.9 (`hpke`).
+/// Lends a [`Random`] to `voprf`, which wants `rand_core` 0.6.
 pub struct RngAdapter<'a>(pub &'a mut dyn Random);
 
 impl RngAdapter<'_> {
@@ -32,20 +32,6 @@ impl RngAdapter<'_> {
         bytes(self.0)
     }
 }
-
-impl rand_core::RngCore for RngAdapter<'_> {
-    fn next_u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.word())
-    }
-    fn next_u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.word())
-    }
-    fn fill_bytes(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
-    }
-}
-
-impl rand_core::CryptoRng for RngAdapter<'_> {}
 
 impl rand_core_06::RngCore for RngAdapter<'_> {
     fn next_u32(&mut self) -> u32 {

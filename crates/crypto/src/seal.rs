@@ -8,7 +8,7 @@
 //! Absent: negotiation. Another version byte is refused like any other damage.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::{hash, kdf, label::Label, secret::SecretVec};
 
@@ -25,11 +25,7 @@ pub struct SealError;
 
 /// Seals `plaintext` under `key` for the purpose `label`. `salt` must be freshly drawn for every call.
 pub fn seal(key: &[u8; 32], label: Label, aad: &[&[u8]], plaintext: &[u8], salt: [u8; 16]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
-    out.push(VERSION);
-    out.extend_from_slice(&salt);
-    seal_once(&message_key(key, label, &salt), label, aad, plaintext, &mut out);
-    out
+    seal_text(key, label, aad, salt, plaintext.len(), |out| out.extend_from_slice(plaintext))
 }
 
 /// Opens what [`seal`] made with the same key, label and `aad`.
@@ -39,7 +35,7 @@ pub fn open(key: &[u8; 32], label: Label, aad: &[&[u8]], sealed: &[u8]) -> Resul
     if version != VERSION {
         return Err(SealError);
     }
-    open_once(&message_key(key, label, salt), label, aad, body)
+    with_message_key(key, label, salt, |key| open_once(key, label, aad, body))
 }
 
 /// As [`seal`], with the plaintext padded to a multiple of `multiple` so that its length hides ([`pad`]).
@@ -51,8 +47,28 @@ pub fn seal_padded(
     salt: [u8; 16],
     multiple: usize,
 ) -> Vec<u8> {
-    let padded = Zeroizing::new(pad(plaintext, multiple));
-    seal(key, label, aad, &padded, salt)
+    let len = padded_len(plaintext.len(), multiple);
+    seal_text(key, label, aad, salt, len, |out| pad_onto(plaintext, multiple, out))
+}
+
+/// Seals the `len` bytes that `write` appends, where they are: there is no copy to wipe.
+fn seal_text(
+    key: &[u8; 32],
+    label: Label,
+    aad: &[&[u8]],
+    salt: [u8; 16],
+    len: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len + OVERHEAD);
+    out.push(VERSION);
+    out.extend_from_slice(&salt);
+    let start = out.len();
+    write(&mut out);
+    with_message_key(key, label, &salt, |key| {
+        seal_tail(key, [0; 12], &hash::frame(label, aad), &mut out, start);
+    });
+    out
 }
 
 /// Opens what [`seal_padded`] made.
@@ -71,12 +87,20 @@ pub fn open_padded(
 /// ISO/IEC 7816-4 padding: 0x80, then zeros up to the next multiple of `multiple` (0 counts as 1). Always adds at
 /// least one byte.
 pub fn pad(plaintext: &[u8], multiple: usize) -> Vec<u8> {
-    let size = (plaintext.len() + 1).next_multiple_of(multiple.max(1));
-    let mut out = Vec::with_capacity(size);
+    let mut out = Vec::with_capacity(padded_len(plaintext.len(), multiple));
+    pad_onto(plaintext, multiple, &mut out);
+    out
+}
+
+fn padded_len(len: usize, multiple: usize) -> usize {
+    (len + 1).next_multiple_of(multiple.max(1))
+}
+
+fn pad_onto(plaintext: &[u8], multiple: usize, out: &mut Vec<u8>) {
+    let end = out.len() + padded_len(plaintext.len(), multiple);
     out.extend_from_slice(plaintext);
     out.push(0x80);
-    out.resize(size, 0);
-    out
+    out.resize(end, 0);
 }
 
 /// The text before the padding, or nothing if there is no padding. Only for authenticated bytes: its time depends
@@ -92,21 +116,23 @@ pub fn pad256(plaintext: &[u8]) -> Vec<u8> {
     pad(plaintext, 256)
 }
 
-fn message_key(key: &[u8; 32], label: Label, salt: &[u8; SALT]) -> Zeroizing<[u8; 32]> {
-    let mut out = Zeroizing::new([0; 32]);
-    kdf::derive_into(key, label, &[salt], out.as_mut());
-    out
+/// Lends the key of one message, which is wiped where it was made.
+fn with_message_key<T>(
+    key: &[u8; 32],
+    label: Label,
+    salt: &[u8; SALT],
+    work: impl FnOnce(&[u8; 32]) -> T,
+) -> T {
+    let mut own = [0; 32];
+    kdf::derive_into(key, label, &[salt], &mut own);
+    let done = work(&own);
+    own.as_mut_slice().zeroize();
+    done
 }
 
 /// AES-256-GCM with the zero nonce, appended to `out`: `key` must never seal another message.
 pub(crate) fn seal_once(key: &[u8; 32], label: Label, aad: &[&[u8]], plaintext: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(plaintext);
-    let text = out.get_mut(start..).expect("start was the length");
-    let tag = aead(key)
-        .seal_in_place_separate_tag(zero_nonce(), Aad::from(hash::frame(label, aad)), text)
-        .expect("the message is shorter than 64 GiB");
-    out.extend_from_slice(tag.as_ref());
+    seal_under(key, [0; 12], &hash::frame(label, aad), plaintext, out);
 }
 
 /// Opens what [`seal_once`] made: ciphertext || tag.
@@ -116,20 +142,42 @@ pub(crate) fn open_once(
     aad: &[&[u8]],
     body: &[u8],
 ) -> Result<SecretVec, SealError> {
+    open_under(key, [0; 12], &hash::frame(label, aad), body)
+}
+
+/// AES-256-GCM, appended to `out`: `key` must never seal another message under this nonce.
+pub(crate) fn seal_under(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], plaintext: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(plaintext);
+    seal_tail(key, nonce, aad, out, start);
+}
+
+/// Encrypts what stands in `out` from `start` on, and appends the tag.
+fn seal_tail(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], out: &mut Vec<u8>, start: usize) {
+    let text = out.get_mut(start..).expect("the text was just appended");
+    let tag = aead(key)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text)
+        .expect("the message is shorter than 64 GiB");
+    out.extend_from_slice(tag.as_ref());
+}
+
+/// Opens what [`seal_under`] made.
+pub(crate) fn open_under(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    aad: &[u8],
+    body: &[u8],
+) -> Result<SecretVec, SealError> {
     let (text, tag) = body.split_last_chunk::<TAG>().ok_or(SealError)?;
     let mut out = vec![0; text.len()];
     aead(key)
-        .open_separate_gather(zero_nonce(), Aad::from(hash::frame(label, aad)), text, tag, &mut out)
+        .open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text, tag, &mut out)
         .map_err(|_| SealError)?;
     Ok(SecretVec::new(out))
 }
 
 fn aead(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the key has 32 bytes"))
-}
-
-fn zero_nonce() -> Nonce {
-    Nonce::assume_unique_for_key([0; 12])
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use keyferry_crypto::random::Random;
 use keyferry_engine::{Engine, Platform};
 use keyferry_wire::cbor::Limits;
 use keyferry_wire::door::{FromEnclave, ToEnclave};
-use keyferry_wire::{Wire, limits};
+use keyferry_wire::{Wire, Writer, limits};
 use std::io::{self, Read, Write};
 
 /// Why the enclave stopped.
@@ -41,15 +41,17 @@ impl Random for HardwareRandom {
 /// Serves the gateway until it closes the stream or breaks its rules.
 pub fn serve(stream: &mut (impl Read + Write), platform: &mut dyn Platform) -> Result<(), ServeError> {
     let mut engine = Engine::default();
-    while let Some(frame) = read_frame(stream)? {
-        let message = ToEnclave::from_bytes_within(&frame, Limits::DOOR).map_err(ServeError::Malformed)?;
-        drop(frame);
+    let (mut taken, mut given) = (Vec::new(), Vec::new());
+    while let Some(frame) = read_frame(stream, &mut taken)? {
+        let message = ToEnclave::from_bytes_within(frame, Limits::DOOR).map_err(ServeError::Malformed)?;
         let answer = engine.handle(platform, message);
-        write_frame(stream, &answer)?;
+        given = write_frame(stream, &answer, given)?;
         wipe_stack();
         if matches!(answer, FromEnclave::Fault(_)) {
             return Ok(());
         }
+        shrink(&mut taken);
+        shrink(&mut given);
     }
     Ok(())
 }
@@ -65,8 +67,21 @@ fn wipe_stack() {
     std::hint::black_box(&zeros);
 }
 
+/// Buffers are kept from frame to frame up to this size; a turn of a hundred requests has a third of it. What they hold
+/// is ciphertext, as everything that passes the door.
+const BUFFER_KEPT: usize = 1 << 20;
+/// Room is made in steps of this size, as bytes arrive: a length alone takes no memory.
+const STEP: usize = 1 << 20;
+
+fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > BUFFER_KEPT {
+        buffer.truncate(BUFFER_KEPT);
+        buffer.shrink_to_fit();
+    }
+}
+
 /// `None` at the end of the stream between two frames.
-fn read_frame(stream: &mut impl Read) -> Result<Option<Vec<u8>>, ServeError> {
+fn read_frame<'b>(stream: &mut impl Read, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>, ServeError> {
     let mut head = [0; 4];
     let mut filled = 0;
     while filled < head.len() {
@@ -80,21 +95,33 @@ fn read_frame(stream: &mut impl Read) -> Result<Option<Vec<u8>>, ServeError> {
     if len > limits::DOOR_FRAME_MAX {
         return Err(ServeError::TooLong(len));
     }
-    let mut frame = Vec::new();
-    let taken = stream.take(u64::from(u32::from_be_bytes(head))).read_to_end(&mut frame)?;
-    if taken < len {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    let mut start = 0;
+    while start < len {
+        let end = len.min(start + STEP);
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        stream.read_exact(buffer.get_mut(start..end).unwrap_or_default())?;
+        start = end;
     }
-    Ok(Some(frame))
+    Ok(buffer.get(..len))
 }
 
-fn write_frame(stream: &mut impl Write, answer: &FromEnclave) -> Result<(), ServeError> {
-    let body = answer.to_bytes();
-    let len = u32::try_from(body.len()).map_err(|_| ServeError::TooLong(body.len()))?;
-    let mut frame = Vec::with_capacity(body.len() + 4);
-    frame.extend_from_slice(&len.to_be_bytes());
-    frame.extend_from_slice(&body);
+/// Writes an answer as one frame, through a buffer that it hands back.
+fn write_frame(
+    stream: &mut impl Write,
+    answer: &FromEnclave,
+    mut buffer: Vec<u8>,
+) -> Result<Vec<u8>, ServeError> {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; 4]);
+    let mut w = Writer::from(buffer);
+    answer.encode(&mut w);
+    let mut frame = w.into_bytes();
+    let len = frame.len() - 4;
+    let head = u32::try_from(len).map_err(|_| ServeError::TooLong(len))?.to_be_bytes();
+    frame.iter_mut().zip(head).for_each(|(to, from)| *to = from);
     stream.write_all(&frame)?;
     stream.flush()?;
-    Ok(())
+    Ok(frame)
 }

@@ -26,7 +26,7 @@ pub(crate) struct StoreLies;
 
 pub(crate) struct Account {
     pub(crate) id: AccountId,
-    map_key: Hash,
+    pub(crate) map_key: Hash,
     /// `None` until the account is created.
     pub(crate) record: Option<AccountRecord>,
     fields: AccountFields,
@@ -42,9 +42,13 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Takes an account over from the host, if everything in the view is current.
-    pub(crate) fn open(keys: &Keys, filling: &mut Filling, view: AccountView) -> Result<Account, StoreLies> {
-        let map_key = keys.map_key(&view.account);
+    /// Takes an account over from the host, if everything in the view is current. `map_key` is this account's.
+    pub(crate) fn open(
+        keys: &Keys,
+        map_key: Hash,
+        filling: &mut Filling,
+        view: AccountView,
+    ) -> Result<Account, StoreLies> {
         if map_key != view.map_key || keys.shard(&map_key) != view.shard {
             return Err(StoreLies);
         }

@@ -8,7 +8,7 @@ mod pin;
 
 use crate::account::{Account, StoreLies};
 use crate::commit::Planned;
-use crate::load::{Keys, log_key};
+use crate::load::Keys;
 use crate::record::{AccountRecord, DeviceRecord, Op};
 use crate::request::Actor;
 use crate::session::Received;
@@ -18,10 +18,10 @@ use keyferry_crypto::label::Label;
 use keyferry_crypto::random::Random;
 use keyferry_crypto::seal;
 use keyferry_crypto::tree::SecurityDomainSecret;
-use keyferry_wire::command::{self, Answer, Command};
+use keyferry_wire::command::{Answer, Command, Created};
 use keyferry_wire::ledger::{Event, Kind, NO_DEVICE, Outcome};
 use keyferry_wire::refusal::{Code, Refusal};
-use keyferry_wire::{AccountId, CredentialId, DeviceId, Wire};
+use keyferry_wire::{CredentialId, DeviceId, Wire};
 
 /// Kept answers to a right and to a wrong PIN have one length, so that the device's row has, too.
 const ANSWERS_PADDING: usize = 128;
@@ -32,7 +32,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now_ms: u64,
     pub(crate) random: &'a mut dyn Random,
     pub(crate) account: Account,
-    pub(crate) account_info: command::Account,
+    /// Where the account lives.
+    pub(crate) shard: &'a Shard,
     pub(crate) received: &'a Received,
     pub(crate) actor: Actor,
     /// First half of the operation's hash.
@@ -92,17 +93,6 @@ impl From<StoreLies> for Stop {
 /// A refusal in one breath.
 pub(crate) fn refuse<T>(code: Code, message: &str) -> Result<T, Stop> {
     Err(Stop::Refused(Refusal::new(code, message)))
-}
-
-/// What an account is told of its place.
-pub(crate) fn account_info(keys: &Keys, shard: &Shard, account: &AccountId) -> command::Account {
-    command::Account {
-        account: *account,
-        shard: keys.shard(&keys.map_key(account)),
-        origin: shard.origin.clone(),
-        log_key: log_key(shard).to_string(),
-        members: 0,
-    }
 }
 
 impl Context<'_> {
@@ -331,7 +321,7 @@ fn harmless_again(command: &Command) -> bool {
 /// An answer as a device's row may keep it.
 fn without_secrets(answer: &Answer) -> Answer {
     match answer {
-        Answer::Created(created) => Answer::Created(command::Created { prf: None, ..created.clone() }),
+        Answer::Created(created) => Answer::Created(Created { prf: None, ..created.clone() }),
         other => other.clone(),
     }
 }

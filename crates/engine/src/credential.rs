@@ -13,7 +13,6 @@ use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{CredProtect, Metadata, PrfOutputs, PrfSalts};
 use keyferry_wire::relying_party::RpId;
 use keyferry_wire::{AccountId, CredentialId, Wire, Writer, message};
-use zeroize::Zeroizing;
 
 /// COSE algorithm ECDSA with P-256 and SHA-256 (RFC 9053).
 pub(crate) const ES256: i64 = -7;
@@ -84,10 +83,10 @@ impl Passkey {
         random: &mut dyn Random,
     ) -> Vec<u8> {
         let key = sds.passkey_key(&place.credential.0, rp_id.as_str());
-        let plain = Zeroizing::new(self.to_bytes());
+        let plain = SecretVec::new(self.to_bytes());
         let aad = place.aad(rp_id.as_str());
         let salt = random::bytes(random);
-        seal::seal_padded(key.expose(), Label::PasskeyBlob, &aad.each(), &plain, salt, BLOB_PADDING)
+        seal::seal_padded(key.expose(), Label::PasskeyBlob, &aad.each(), plain.expose(), salt, BLOB_PADDING)
     }
 
     /// Opens for its own relying party alone: the id is in the key and in the associated data.

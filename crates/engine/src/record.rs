@@ -5,20 +5,22 @@
 //! The row of a device is apart because it changes with each operation and grows with the number of devices.
 
 use keyferry_crypto::label::Label;
+use keyferry_crypto::oprf::{BadElement, OprfKey};
 use keyferry_crypto::random::{self, Random};
 use keyferry_crypto::seal::{self, SealError};
+use keyferry_crypto::secret::SecretVec;
 use keyferry_crypto::tree::AccountKey;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{DeviceInfo, DeviceState, PinParams, Storage};
 use keyferry_wire::{AccountId, AttemptId, DeviceId, Hash, RequestId, Wire, limits, message, number};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Bytes of a secret inside a row: wiped when dropped, shown by no `Debug`.
 pub(crate) struct Held<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> Drop for Held<N> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 
@@ -106,6 +108,17 @@ message! {
     pub(crate) struct PinKeys {
         1 => pub(crate) oprf: Held<32>,
         2 => pub(crate) share: Held<32>,
+        /// The public half of `oprf`, which is not computed anew for each try; absent in rows of the first release.
+        3 => pub(crate) public: Option<[u8; 32]>,
+    }
+}
+
+impl PinKeys {
+    pub(crate) fn oprf_key(&self) -> Result<OprfKey, BadElement> {
+        match &self.public {
+            Some(public) => OprfKey::from_parts(&self.oprf.0, public),
+            None => OprfKey::from_bytes(&self.oprf.0),
+        }
     }
 }
 
@@ -261,10 +274,10 @@ impl RowKey {
     }
 
     fn seal(&self, label: Label, part: &[u8], value: &impl Record, random: &mut dyn Random) -> Vec<u8> {
-        let plain = Zeroizing::new(value.to_bytes());
+        let plain = SecretVec::new(value.to_bytes());
         let salt = random::bytes(random);
         let aad = [&self.account.0[..], part, &SCHEMA.to_be_bytes(), &self.root.to_be_bytes()];
-        seal::seal_padded(self.key.expose(), label, &aad, &plain, salt, ROW_PADDING)
+        seal::seal_padded(self.key.expose(), label, &aad, plain.expose(), salt, ROW_PADDING)
     }
 
     fn open<T: Record>(&self, label: Label, part: &[u8], row: &[u8]) -> Result<T, SealError> {

@@ -14,7 +14,7 @@ use keyferry_wire::command::{Answer, Command, DeviceState};
 use keyferry_wire::door::{AccountView, Drop as Reason, Need, Open, Out, OutBody, Turn, Turned, Work};
 use keyferry_wire::frame::{AccountHead, Level, Request, signed_bytes};
 use keyferry_wire::refusal::{Code, Refusal};
-use keyferry_wire::{AccountId, DeviceId, Hash, ShardId, Wire, limits};
+use keyferry_wire::{AccountId, DeviceId, ShardId, Wire, limits};
 use std::collections::{BTreeMap, HashMap};
 
 /// Requests that wait for rows, or for the next batch, under the gateway's tickets.
@@ -161,25 +161,25 @@ impl Running {
             let devices = request.device.into_iter().collect();
             return Err(Halt::Need(Missing { devices, ..Missing::default() }, id));
         };
-        let shard = self.keys.shard(&self.keys.map_key(&id));
+        let map_key = self.keys.map_key(&id);
+        let shard = self.keys.shard(&map_key);
         let target = self.shards.get_mut(usize::from(shard.0)).ok_or(Halt::Store)?;
         let filling = filling.entry(shard).or_insert_with(|| target.fill());
         if filling.seen.contains(&id) || filling.full() {
             return Err(Halt::Busy);
         }
-        let account = Account::open(&self.keys, filling, view)?;
+        let account = Account::open(&self.keys, map_key, filling, view)?;
         let actor = identify(&account, received)?;
         if let Actor::Member { device, .. } | Actor::Stranger { device, .. } = &actor {
             self.sessions.speak(&received.session, device).map_err(Halt::Dropped)?;
         }
         let operation = operation(&id, request);
-        let account_info = crate::command::account_info(&self.keys, target, &id);
         let mut context = Context {
             keys: &self.keys,
             now_ms: self.now_ms,
             random,
             account,
-            account_info,
+            shard: &*target,
             received,
             actor,
             operation,
@@ -340,22 +340,17 @@ fn claims(request: &Request, level: Level) -> bool {
 
 /// Whether the request's signature of this level holds under `key`; `None` without one. Two of a level never hold.
 pub(crate) fn signature_holds(received: &Received, level: Level, key: &[u8]) -> Option<bool> {
-    request_signature_holds(&received.request, &received.handshake, level, key)
-}
-
-fn request_signature_holds(request: &Request, handshake: &Hash, level: Level, key: &[u8]) -> Option<bool> {
-    let mut of_level = request.signatures.iter().filter(|signature| signature.level == level);
+    let mut of_level = received.request.signatures.iter().filter(|signature| signature.level == level);
     let signature = of_level.next()?;
     let key = <[u8; 65]>::try_from(key).ok();
     let (Some(key), None, crate::credential::ES256) = (key, of_level.next(), signature.alg) else {
         return Some(false);
     };
-    let unsigned = Request { signatures: Vec::new(), ..request.clone() };
     let label = match level {
         Level::Hw => Label::RequestHw,
         Level::Uv => Label::RequestUv,
     };
-    let message = signed_bytes(label.as_bytes(), handshake, &sha256(&[&unsigned.to_bytes()]));
+    let message = signed_bytes(label.as_bytes(), &received.handshake, &received.unsigned);
     Some(sign::verify_p256(&key, &message, &signature.signature))
 }
 

@@ -2,10 +2,13 @@
 
 use crate::instance::Instances;
 use keyferry_crypto::channel::{self, Suite, Transport};
+use keyferry_crypto::hash::sha256;
 use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::seal;
+use keyferry_crypto::secret::SecretVec;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::door::Drop as Reason;
-use keyferry_wire::frame::{Reply, ReplyFrame, Request, RequestFrame, SessionOpen, SessionOpened};
+use keyferry_wire::frame::{Reply, ReplyFrame, Request, RequestFrame, SessionOpen, SessionOpened, Signature};
 use keyferry_wire::{DeviceId, Hash, SessionId, Wire, limits};
 use std::collections::HashMap;
 
@@ -34,6 +37,8 @@ pub(crate) struct Received {
     pub(crate) number: u64,
     pub(crate) handshake: Hash,
     pub(crate) request: Request,
+    /// SHA-256 of the request without its signatures: what they sign.
+    pub(crate) unsigned: Hash,
 }
 
 impl Sessions {
@@ -91,12 +96,13 @@ impl Sessions {
         session.next = frame.number + 1;
         session.used_ms = now_ms;
         let handshake = *session.transport.handshake_hash();
-        let bytes = keyferry_crypto::seal::unpad(&padded).ok_or(Reason::Frame)?;
+        let bytes = seal::unpad(&padded).ok_or(Reason::Frame)?;
         let request = Request::from_bytes(bytes).map_err(|_| Reason::Frame)?;
         if request.version != limits::VERSION {
             return Err(Reason::Version);
         }
-        Ok(Received { session: frame.session, number: frame.number, handshake, request })
+        let unsigned = unsigned_hash(bytes, &request).ok_or(Reason::Frame)?;
+        Ok(Received { session: frame.session, number: frame.number, handshake, request, unsigned })
     }
 
     /// Seals a reply under the number of its request. Each number is received once, so it is replied to once.
@@ -107,9 +113,9 @@ impl Sessions {
         reply: &Reply,
     ) -> Result<ReplyFrame, Reason> {
         let open = self.open.get(session).ok_or(Reason::Session)?;
-        let plain = zeroize::Zeroizing::new(reply.to_bytes());
-        let padded = zeroize::Zeroizing::new(keyferry_crypto::seal::pad256(&plain));
-        let ciphertext = open.transport.seal(number, &padded).map_err(|_| Reason::Frame)?;
+        let plain = SecretVec::new(reply.to_bytes());
+        let padded = SecretVec::new(seal::pad256(plain.expose()));
+        let ciphertext = open.transport.seal(number, padded.expose()).map_err(|_| Reason::Frame)?;
         Ok(ReplyFrame {
             version: limits::VERSION,
             session: *session,
@@ -176,6 +182,44 @@ impl Sessions {
         let oldest = self.open.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, _)| *id);
         if let Some(oldest) = oldest {
             self.close(&oldest);
+        }
+    }
+}
+
+/// Hashes the encoding of a request without its signatures. They are its last field, and each message has one encoding
+/// alone: the bytes before them stay, and an empty list takes their place.
+fn unsigned_hash(bytes: &[u8], request: &Request) -> Option<Hash> {
+    let signatures = request.signatures.to_bytes().len();
+    let before = bytes.get(..bytes.len().checked_sub(signatures)?)?;
+    Some(sha256(&[before, &Vec::<Signature>::new().to_bytes()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyferry_wire::RequestId;
+    use keyferry_wire::frame::Level;
+
+    #[test]
+    fn signatures_are_over_the_request_encoded_without_them() {
+        let unsigned = Request {
+            version: limits::VERSION,
+            account: None,
+            device: Some(DeviceId([3; 16])),
+            commands: vec![1; 700].into(),
+            id: RequestId([4; 16]),
+            seen: None,
+            key: None,
+            wrapped: Some(vec![2; 65].into()),
+            signatures: Vec::new(),
+        };
+        let expected = sha256(&[&unsigned.to_bytes()]);
+        assert_eq!(unsigned_hash(&unsigned.to_bytes(), &unsigned), Some(expected));
+        let signature = |level| Signature { level, alg: -7, signature: vec![5; 71].into() };
+        for count in [1, 2, 30] {
+            let signatures = vec![signature(Level::Hw); count];
+            let signed = Request { signatures, ..unsigned.clone() };
+            assert_eq!(unsigned_hash(&signed.to_bytes(), &signed), Some(expected));
         }
     }
 }

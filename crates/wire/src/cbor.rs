@@ -128,6 +128,13 @@ pub struct Writer {
     bytes: Vec<u8>,
 }
 
+impl From<Vec<u8>> for Writer {
+    /// Goes on behind what the buffer holds.
+    fn from(bytes: Vec<u8>) -> Self {
+        Writer { bytes }
+    }
+}
+
 impl Writer {
     fn head(&mut self, major: u8, value: u64) {
         let major = major << 5;

@@ -72,6 +72,9 @@ fn words(entry: &Entry) -> (String, bool) {
         (Kind::Assert, Outcome::Done) => quiet(format!("{who} signed in at {site}, {user}")),
         (Kind::RenamePasskey, Outcome::Done) => quiet(format!("{who} renamed a passkey for {site}")),
         (Kind::DeletePasskey, Outcome::Done) => loud(format!("{who} deleted a passkey for {site}")),
+        (Kind::WriteLargeBlob, Outcome::Done) => {
+            quiet(format!("{site} stored data with its passkey on {who}, {user}"))
+        }
         (kind, outcome) => loud(format!("{} on {who}: {}", kind.as_str(), outcome.as_str())),
     }
 }

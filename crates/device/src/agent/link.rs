@@ -89,12 +89,18 @@ impl Link {
         })
     }
 
-    /// Reads from the gateway, again after trouble on the way: whatever was read before stays read.
+    /// Reads from the gateway, again after trouble on the way: whatever was read before stays read. Here the gateway's
+    /// guard has a say of its own, and its no is a refusal.
     pub(super) fn read<T>(
         &mut self,
         mut ask: impl FnMut(&Gateway) -> Result<T, GatewayError>,
     ) -> Result<T, FlowError> {
-        self.retrying(|link| Ok(ask(&link.gateway)?))
+        self.retrying(|link| {
+            ask(&link.gateway).map_err(|error| match error {
+                GatewayError::Shut(_) => Trouble::Final(error.into()),
+                other => other.into(),
+            })
+        })
     }
 
     fn retrying<T>(&mut self, mut step: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T, FlowError> {

@@ -1,11 +1,11 @@
 //! Who owns an account: created once per identity, proved in each request that needs it.
 
 use super::{Context, Stop, prune, refuse};
-use crate::load::Keys;
+use crate::load::{Keys, log_key};
 use crate::record::{AccountRecord, AssertPolicy, Held};
 use keyferry_crypto::hash;
 use keyferry_crypto::label::Label;
-use keyferry_wire::command::{Answer, Authenticate};
+use keyferry_wire::command::{self, Answer, Authenticate};
 use keyferry_wire::ledger::{Kind, Outcome};
 use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::{AccountId, limits};
@@ -79,11 +79,16 @@ impl Context<'_> {
         Ok(self.account_answer())
     }
 
+    /// What an account is told of its place.
     pub(super) fn account_answer(&self) -> Answer {
         let members = self.account.record.as_ref().map_or(0, AccountRecord::members);
-        let mut info = self.account_info.clone();
-        info.members = u16::try_from(members).unwrap_or(u16::MAX);
-        Answer::Account(info)
+        Answer::Account(command::Account {
+            account: self.account.id,
+            shard: self.shard.id,
+            origin: self.shard.origin.clone(),
+            log_key: log_key(self.shard).to_string(),
+            members: u16::try_from(members).unwrap_or(u16::MAX),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use crate::record::{DeviceRecord, Held};
 use crate::request::{Actor, signature_holds};
 use keyferry_crypto::hpke::{self, BoxKey};
 use keyferry_crypto::label::Label;
+use keyferry_crypto::secret::SecretVec;
 use keyferry_crypto::sign::PublicKey;
 use keyferry_crypto::tree::SecurityDomainSecret;
 use keyferry_crypto::{hash, random, seal};
@@ -16,7 +17,6 @@ use keyferry_wire::frame::Level;
 use keyferry_wire::ledger::{Kind, Outcome};
 use keyferry_wire::refusal::Code;
 use keyferry_wire::{DeviceId, Wire, limits};
-use zeroize::Zeroizing;
 
 impl Context<'_> {
     /// The first device: opens the account's security domain. The same device may do so again as long as nothing was
@@ -90,10 +90,11 @@ impl Context<'_> {
         let member = BoxKey::generate(self.random);
         let access: [u8; 32] = random::bytes(self.random);
         let secrets = self.member_secrets(&device, &wrap_key, &member, access)?;
-        let plain = Zeroizing::new(secrets.to_bytes());
+        let plain = SecretVec::new(secrets.to_bytes());
         let aad: [&[u8]; 2] = [&self.account.id.0, &device.0];
-        let sealed = hpke::seal_to(&registration.sealing, Label::DeviceBox, &aad, &plain, self.random)
-            .map_err(|_| bad_sealing_key())?;
+        let sealed =
+            hpke::seal_to(&registration.sealing, Label::DeviceBox, &aad, plain.expose(), self.random)
+                .map_err(|_| bad_sealing_key())?;
         let devices = self.record()?.devices.len();
         let before = self.account.device(&device).map(|record| record.index);
         let index = before.unwrap_or(u16::try_from(devices).unwrap_or(u16::MAX));
@@ -118,7 +119,7 @@ impl Context<'_> {
         self.event(kind, Outcome::Done).detail = detail;
         let Answer::Account(account) = self.account_answer() else { return Err(Stop::Store) };
         let members = self.all_devices()?;
-        let map_key = self.keys.map_key(&self.account.id);
+        let map_key = self.account.map_key;
         Ok(Answer::Member(Member { account, device, secrets: Bytes(sealed), members, map_key }))
     }
 

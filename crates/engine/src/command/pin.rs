@@ -97,7 +97,7 @@ impl Context<'_> {
         }
         let left = pin.left();
         let evaluation = pin.keys.as_ref().and_then(|keys| {
-            let key = OprfKey::from_bytes(&keys.oprf.0).ok()?;
+            let key = keys.oprf_key().ok()?;
             let (generation, commitment) = (pin.generation, pin.commitment);
             Some(Evaluation { generation, key, blinded: begin.blinded, commitment, left })
         });
@@ -230,11 +230,16 @@ impl Context<'_> {
         let member = self.pin_member(&client_key, &share, expose.generation)?;
         let record = self.record_mut()?;
         let Some(prepared) = record.prepared.take() else { return Err(Stop::Store) };
+        let public = OprfKey::from_bytes(&prepared.oprf.0).map_err(|_| Stop::Store)?.public();
         record.pin = Some(Pin {
             generation: prepared.generation,
             salt: prepared.salt,
             params: prepared.params,
-            keys: Some(PinKeys { oprf: prepared.oprf.copy(), share: Held(*share.expose()) }),
+            keys: Some(PinKeys {
+                oprf: prepared.oprf.copy(),
+                share: Held(*share.expose()),
+                public: Some(public),
+            }),
             tag: pin::tag(&client_key, &account.0, u64::from(expose.generation)),
             commitment: expose.commitment,
             attempts: 0,
