@@ -205,7 +205,9 @@ fn after_each_operation_nothing_secret_is_left_in_memory() {
     }
     let stand_ins = service.ready["stand_ins"].to_string();
     assert!(!stand_ins.contains("role"), "no keyferry-enclave beside keyferry: `cargo build --workspace`");
-    let Story { steps, gateway, derived } = tell(&world, service);
+    let Story { steps, gateway, mut derived } = tell(&world, service);
+    // It passes the door in the clear, so that the gateway can let the device read; frames are kept for the next one.
+    derived.secret.retain(|_, name| name != ACCESS_HASH);
     let mut left = BTreeMap::new();
     for step in &steps {
         for (name, count) in search(&derived.secret, &derived.scalars, &step.memory) {
@@ -230,9 +232,9 @@ fn after_each_operation_nothing_secret_is_left_in_memory() {
         bytes_of(&gateway)
     );
     assert!(left.is_empty(), "left in the enclave's memory: {left:#?}");
-    // The gateway has the software token, which stands in for an HSM, and checks access tokens by their hashes.
+    // The gateway has the software token, which stands in for an HSM, and is shown access tokens.
     let mut foreign = derived.secret;
-    foreign.retain(|_, name| name != "access token" && name != ACCESS_HASH);
+    foreign.retain(|_, name| name != "access token");
     foreign.extend(derived.declared.into_iter().filter(|(_, name)| name != "K_root"));
     let seen = search(&foreign, &derived.scalars, &gateway);
     assert!(seen.is_empty(), "in the gateway's memory: {seen:#?}");
