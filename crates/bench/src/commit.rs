@@ -1,7 +1,7 @@
 //! B4: group commit against one commit for each operation, as operations per second on the real disk.
 
 use crate::Fallible;
-use crate::assertion::{cryptography_us, outcome_json, sign_in};
+use crate::assertion::{narrow_us, outcome_json, sign_in};
 use crate::ceiling::Ceilings;
 use crate::load::{Fleet, Outcome, Pace};
 use crate::measure::Spread;
@@ -64,7 +64,7 @@ impl Commits {
         let group = of(|(group, _)| group.per_second());
         let each = of(|(_, each)| each.per_second());
         let raw = 64.0 * ceilings.disk.commit_1.wall_ns as f64 / ceilings.disk.commit_64.wall_ns as f64;
-        let least = cryptography_us(ceilings) + BEYOND_US;
+        let least = narrow_us(ceilings) + BEYOND_US;
         let commit = ceilings.disk.commit_1.wall_ns as f64 / 1000.0;
         let bound = (least + commit) / least;
         let row = Row::new("B4", "group commit against one sync per operation", group.median, "per s")
@@ -81,6 +81,11 @@ impl Commits {
                 "CPU per operation: group {:.0} us, each {:.0} us",
                 of(|(group, _)| group.cpu_us()).median,
                 of(|(_, each)| each.cpu_us()).median,
+            ))
+            .because(format!(
+                "a commit of one row takes {commit:.0} us of wall time in raw SQLite here, and an assertion {:.0} us of the one core: \
+                 what can be saved is not larger; the rest is CPU",
+                of(|(group, _)| group.cpu_us()).median,
             ))
             .details(json!(
                 self.pairs
@@ -100,7 +105,8 @@ impl Commits {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Fallible<()> {
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Fallible<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

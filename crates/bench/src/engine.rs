@@ -47,7 +47,7 @@ pub(crate) fn grow(settings: &Settings, service: &Service, members: &mut Vec<Mem
             pin::set(member, &mut wire)?;
             (0..joins).try_for_each(|_| {
                 progress.step();
-                pin::join(member, &mut wire)
+                pin::join(member, &mut wire).map(drop)
             })
         })?;
         *group = fleet.collect();
@@ -100,7 +100,13 @@ pub(crate) fn measure(settings: &Settings, local: &mut Local, growth: &mut Growt
 }
 
 impl Engine {
-    pub(crate) fn rows(&self, ceilings: &Ceilings) -> Vec<Row> {
+    /// Microseconds by the number of devices.
+    pub(crate) fn by_devices(&self) -> impl Iterator<Item = (usize, Spread)> {
+        self.by_devices.iter().map(|(devices, times)| (*devices, Spread::of(times)))
+    }
+
+    /// `parts`: what the engine's work is made of, largest first, if that was measured.
+    pub(crate) fn rows(&self, ceilings: &Ceilings, parts: Option<&str>) -> Vec<Row> {
         let channel = 2.0 * ceilings.aead / 1000.0;
         let times =
             |at: usize| self.by_devices.get(at).map(|(_, times)| times.as_slice()).unwrap_or_default();
@@ -114,6 +120,10 @@ impl Engine {
                  spread {:.1}..{:.1} us",
                 one.low, one.high
             ))
+            .because(match parts {
+                Some(parts) => format!("the largest parts are, us: {parts}"),
+                None => "its parts were not measured".to_owned(),
+            })
             .details(json!({ "us_by_round": self.by_devices.iter().map(|(devices, times)| {
                 json!({ "devices": devices, "us": times.iter().map(|time| rounded(*time)).collect::<Vec<_>>() })
             }).collect::<Vec<_>>() }));
@@ -126,6 +136,8 @@ impl Engine {
                 .ratio(Spread::of(&ratios));
             // The goal is for 100 devices.
             let last = *devices == 100;
+            let added = Spread::of(grown).median - one.median;
+            let row = row.because(format!("the longer account row adds {added:.1} us: opened, read, sealed, hashed"));
             rows.push(if last { row.goal(Goal::AtMost { reach: 1.1, floor: Some(1.3) }) } else { row });
         }
         rows

@@ -26,13 +26,31 @@ pub(crate) struct Made {
 
 /// Makes all accounts of a run but those of B8.
 pub(crate) fn make(settings: &Settings, service: &Service) -> Fallible<Made> {
-    let mut members = accounts(service, 0..settings.accounts + settings.fresh, settings.passkeys)?;
-    let fresh = members.split_off(settings.accounts);
+    let (used, end) = (settings.accounts, settings.accounts + settings.fresh);
+    let members = accounts(service, 0..used, settings.passkeys, Making::Together)?;
+    let fresh = accounts(service, used..end, settings.passkeys, Making::EachAlone)?;
     Ok(Made { members: use_daily(service, members)?, fresh })
 }
 
+/// How passkeys come to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Making {
+    /// One a request, as people do.
+    EachAlone,
+    /// As many in a request as it may have commands.
+    Together,
+}
+
+/// Numbers of accounts that are made for one measurement alone start here.
+pub(crate) const APART: usize = 10_000_000;
+
 /// Creates the accounts with these numbers, each with a device and some passkeys.
-pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize) -> Fallible<Vec<Member>> {
+pub(crate) fn accounts(
+    service: &Service,
+    numbers: Range<usize>,
+    passkeys: usize,
+    making: Making,
+) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
     let progress = Progress::new("accounts", numbers.len());
     let next = AtomicUsize::new(numbers.start);
@@ -40,8 +58,9 @@ pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize
         let number = next.fetch_add(1, Ordering::Relaxed);
         let (mut wire, members) = worker.parts();
         let mut member = Member::enrol(&mut wire, number)?;
-        for _ in 0..passkeys {
-            member.create_passkey(&mut wire)?;
+        match making {
+            Making::EachAlone => (0..passkeys).try_for_each(|_| member.create_passkey(&mut wire))?,
+            Making::Together => member.create_passkeys(&mut wire, passkeys)?,
         }
         members.push(member);
         progress.step();
@@ -52,7 +71,7 @@ pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize
 
 /// Signs in often enough with each device that its row is that of a device in daily use: the outcomes of its latest
 /// operations are all of assertions, and no longer of the passkeys that it made.
-fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
+pub(crate) fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
     let count = members.len();
     fleet.deal(members);
