@@ -196,9 +196,9 @@ impl Assertion {
     }
 
     pub(crate) fn session_row(&self, settings: &Settings) -> Row {
-        let row =
-            Row::new("B1s", "the same with a session (key agreement) for each assertion", f64::NAN, "us CPU");
-        let row = Row { ours: median(&self.with_session, |pair| pair.ours.cpu_us()).median, ..row }
+        let what = "the same with a session (key agreement) for each assertion";
+        let ours = median(&self.with_session, |pair| pair.ours.cpu_us()).median;
+        let row = Row::new("B1s", what, ours, "us CPU")
             .against(median(&self.with_session, |pair| pair.stub.cpu_us()).median)
             .ratio(median(&self.with_session, Pair::cpu_ratio))
             .note("information: two HTTP requests on both sides; BENCH's 125 to 140 us of the stub path hold one")

@@ -73,8 +73,7 @@ impl Calls {
     /// Of the service on this folder, which has made some at its start: none at all would mean that nobody counts.
     pub(crate) fn of(folder: &Path) -> Fallible<Calls> {
         let count = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
-        let calls =
-            Calls { hsm: count(hsm_file(folder)), attestation: count(attestation_file(folder)) };
+        let calls = Calls { hsm: count(hsm_file(folder)), attestation: count(attestation_file(folder)) };
         if calls.hsm == 0 || calls.attestation == 0 {
             return Err("the calls of the service's start were not counted".into());
         }

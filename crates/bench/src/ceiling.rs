@@ -7,7 +7,7 @@ use crate::measure::{Effort, cpu_per_call, rounded};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -243,12 +243,10 @@ fn hmac(effort: Effort) -> f64 {
 
 fn load(effort: Effort) -> Fallible<f64> {
     let pair = pair()?;
-    let private = pair.private_key().as_be_bytes()?;
-    let public = pair.public_key().as_ref().to_vec();
-    let parse = || {
-        let private = black_box(private.as_ref());
-        EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_ASN1_SIGNING, private, &public)
-    };
+    // With its public half in it, as passkeys are kept.
+    let der: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der()?;
+    let parse =
+        || EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, black_box(der.as_ref()));
     parse()?;
     Ok(cpu_per_call(effort, || {
         black_box(parse().is_ok());

@@ -137,7 +137,8 @@ impl Engine {
             // The goal is for 100 devices.
             let last = *devices == 100;
             let added = Spread::of(grown).median - one.median;
-            let row = row.because(format!("the longer account row adds {added:.1} us: opened, read, sealed, hashed"));
+            let row = row
+                .because(format!("the longer account row adds {added:.1} us: opened, read, sealed, hashed"));
             rows.push(if last { row.goal(Goal::AtMost { reach: 1.1, floor: Some(1.3) }) } else { row });
         }
         rows

@@ -44,10 +44,8 @@ pub(crate) fn fill(folder: &Path, total: usize) -> Fallible<()> {
 
 /// What the enclave does with the root key at its start.
 fn service_key(row: &ServiceRow) -> Fallible<ServiceKey> {
-    let bound = labelled_hash(
-        Label::ServiceSeal,
-        &[&row.log_id, row.name.as_bytes(), &row.shards.to_be_bytes()],
-    );
+    let bound =
+        labelled_hash(Label::ServiceSeal, &[&row.log_id, row.name.as_bytes(), &row.shards.to_be_bytes()]);
     Ok(RootKey::from_bytes(ROOT_KEY).open_service(&row.sealed, &bound, u64::from(row.root))?)
 }
 

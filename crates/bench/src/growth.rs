@@ -8,7 +8,7 @@ use crate::host;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
 use crate::member::Member;
-use crate::populate::{self, APART, Making};
+use crate::populate::{self, APART};
 use crate::report::{Goal, Row};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
@@ -67,9 +67,7 @@ impl Curve {
     }
 
     fn json(&self) -> Value {
-        let each = |point: &Point| {
-            json!({ "size": point.size, "us": point.us().json(), "rounds": point.rounds.iter().map(round_json).collect::<Vec<_>>() })
-        };
+        let each = |point: &Point| json!({ "size": point.size, "us": point.us().json(), "rounds": point.rounds.iter().map(round_json).collect::<Vec<_>>() });
         self.points.iter().map(each).collect()
     }
 
@@ -89,7 +87,9 @@ fn round_json(outcome: &Outcome) -> Value {
 }
 
 fn ratio(grown: &[Outcome], small: &[Outcome]) -> Spread {
-    Spread::of(&grown.iter().zip(small).map(|(grown, small)| grown.cpu_us() / small.cpu_us()).collect::<Vec<_>>())
+    Spread::of(
+        &grown.iter().zip(small).map(|(grown, small)| grown.cpu_us() / small.cpu_us()).collect::<Vec<_>>(),
+    )
 }
 
 /// What was measured.
@@ -134,7 +134,7 @@ fn vaults(settings: &Settings) -> Fallible<Curve> {
     for (at, size) in settings.vaults.iter().enumerate() {
         eprintln!("    {VAULTS} vaults of {size} passkeys");
         let start = VAULT_NUMBERS + at * VAULTS;
-        let members = populate::accounts(&making, start..start + VAULTS, *size, Making::Together)?;
+        let members = populate::accounts(&making, start..start + VAULTS, *size)?;
         groups.push((Point::new(*size), members));
     }
     making.stop()?;
@@ -208,7 +208,7 @@ fn sites(settings: &Settings, folder: &Path, first: usize, in_use: usize) -> Fal
     std::fs::create_dir_all(&base)?;
     settings.cores.use_both()?;
     let service = Service::gateway(settings.gateway(&base, None, CommitMode::Group))?;
-    let members = populate::accounts(&service, 0..first, settings.passkeys, Making::Together)?;
+    let members = populate::accounts(&service, 0..first, settings.passkeys)?;
     let mut members = populate::use_daily(&service, members)?;
     service.stop()?;
     let mut sites = Vec::new();
@@ -239,8 +239,7 @@ fn rounds(settings: &Settings, fleets: &mut [(Service, Fleet)], points: &mut [Po
 /// The largest and the smallest deployment with whole caches.
 fn at_hand(settings: &Settings, sites: &mut [Site]) -> Fallible<(Point, Point)> {
     let [small, .., large] = sites else { return Err("growth needs two sizes".into()) };
-    let mut fleets =
-        [large.start(settings, Cached::Everything)?, small.start(settings, Cached::Everything)?];
+    let mut fleets = [large.start(settings, Cached::Everything)?, small.start(settings, Cached::Everything)?];
     let mut points = [Point::new(large.size), Point::new(small.size)];
     rounds(settings, &mut fleets, &mut points)?;
     for (service, _) in fleets {

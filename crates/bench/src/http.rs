@@ -48,7 +48,10 @@ impl Http {
     /// The body of a 200 to somebody who may read an account.
     pub(crate) fn get_as(&mut self, path: &str, access: &[u8; 32]) -> Fallible<Vec<u8>> {
         let bearer = BASE64.encode(access);
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {bearer}\r\n\r\n"), &[])
+        self.ask(
+            &format!("GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {bearer}\r\n\r\n"),
+            &[],
+        )
     }
 
     /// Ledger entries in all shards of a gateway.

@@ -121,9 +121,7 @@ impl Latency {
     }
 
     fn json(&self) -> serde_json::Value {
-        let each = |round: &Round| {
-            json!({ "outcome": outcome_json(&round.outcome), "fdatasync": round.syncs.as_ref().map(Syncs::json) })
-        };
+        let each = |round: &Round| json!({ "outcome": outcome_json(&round.outcome), "fdatasync": round.syncs.as_ref().map(Syncs::json) });
         self.rounds.iter().map(each).collect()
     }
 

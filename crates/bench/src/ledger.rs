@@ -154,9 +154,8 @@ fn per_leaf(spent: u64, leaves: usize, together: usize) -> f64 {
 
 impl Appends {
     pub(crate) fn rows(&self, settings: &Settings) -> Vec<Row> {
-        let of = |value: &dyn Fn(&Round) -> f64| {
-            Spread::of(&self.rounds.iter().map(value).collect::<Vec<_>>())
-        };
+        let of =
+            |value: &dyn Fn(&Round) -> f64| Spread::of(&self.rounds.iter().map(value).collect::<Vec<_>>());
         let least = of(&|round| round.ceiling).median;
         let row = |what: String, value: fn(&Round) -> f64, goal| {
             let ours = of(&value);
@@ -170,8 +169,9 @@ impl Appends {
                     least / 1000.0
                 ))
         };
-        let enclave = row("ledger append in memory, enclave".to_owned(), |round| round.enclave, 0.5)
-            .note("batches of 1000: the leaf's bytes, its hash, the tree's right edge, a root for each batch");
+        let enclave = row("ledger append in memory, enclave".to_owned(), |round| round.enclave, 0.5).note(
+            "batches of 1000: the leaf's bytes, its hash, the tree's right edge, a root for each batch",
+        );
         let gateway = row("ledger append in memory, gateway".to_owned(), |round| round.gateway, 0.5)
             .note("batches of 1000: the tree with its tiles; their files are written off the clock");
         let small = of(&|round| round.mapped_small);

@@ -10,7 +10,7 @@ use crate::load::{Fleet, Worker};
 use crate::measure::{Spread, percentile};
 use crate::member::Member;
 use crate::pin;
-use crate::populate::{self, APART, Making};
+use crate::populate::{self, APART};
 use crate::report::{Goal, Row};
 use crate::role::Service;
 use crate::settings::Settings;
@@ -56,7 +56,7 @@ struct Watcher {
 
 /// Makes an account with all devices, and changes it again and again.
 pub(crate) fn measure(settings: &Settings, service: &Service) -> Fallible<Seen> {
-    let mut members = populate::accounts(service, NUMBER..NUMBER + 1, 1, Making::EachAlone)?;
+    let mut members = populate::accounts(service, NUMBER..NUMBER + 1, 1)?;
     let mut editor = members.pop().ok_or("no account")?;
     let fleet = Fleet::connect(service, 1)?;
     let mut worker = fleet.workers.into_iter().next().ok_or("no connection")?;
@@ -170,9 +170,8 @@ fn changes(
 
 impl Seen {
     pub(crate) fn row(&self, settings: &Settings) -> Row {
-        let of = |value: &dyn Fn(&Round) -> f64| {
-            Spread::of(&self.rounds.iter().map(value).collect::<Vec<_>>())
-        };
+        let of =
+            |value: &dyn Fn(&Round) -> f64| Spread::of(&self.rounds.iter().map(value).collect::<Vec<_>>());
         let ms = |times: &[u64], part| percentile(times, part) as f64 / 1e6;
         let p99 = of(&|round| ms(&round.seen_ns, 0.99));
         let sync = of(&|round| round.syncs.p99_ns as f64 / 1e6);

@@ -15,7 +15,6 @@ use keyferry_wire::command::{
     MemberSecrets, Registration, RenamePasskey, Storage, UserVerification,
 };
 use keyferry_wire::frame::{AccountHead, Head, Reply, RequestFrame};
-use keyferry_wire::limits::COMMANDS_MAX;
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, RequestId, Wire};
 
 /// A device that is a member.
@@ -218,31 +217,16 @@ impl Member {
         Err(Box::new(SessionGone))
     }
 
-    /// Creates one passkey, as people do.
     pub(crate) fn create_passkey(&mut self, wire: &mut Wires<'_>) -> Fallible<()> {
-        self.create_at_once(wire, 1)
-    }
-
-    /// Creates many, as many in a request as it may have commands: the same entries and rows in less time.
-    pub(crate) fn create_passkeys(&mut self, wire: &mut Wires<'_>, count: usize) -> Fallible<()> {
-        let mut missing = count;
-        while missing > 0 {
-            let some = missing.min(COMMANDS_MAX);
-            self.create_at_once(wire, some)?;
-            missing -= some;
+        let reply = self.exchange(wire, vec![self.create_command()], Vec::new())?;
+        match reply.answers.as_slice() {
+            [Answer::Created(created)] => {
+                let public = point(&created.public_key).ok_or("no COSE key")?;
+                self.passkeys.push(Passkey { id: created.id, public });
+                Ok(())
+            }
+            _ => Err("no passkey was created".into()),
         }
-        Ok(())
-    }
-
-    fn create_at_once(&mut self, wire: &mut Wires<'_>, count: usize) -> Fallible<()> {
-        let commands = (0..count).map(|_| self.create_command()).collect();
-        let reply = self.exchange(wire, commands, Vec::new())?;
-        for answer in &reply.answers {
-            let Answer::Created(created) = answer else { return Err("no passkey was created".into()) };
-            let public = point(&created.public_key).ok_or("no COSE key")?;
-            self.passkeys.push(Passkey { id: created.id, public });
-        }
-        if reply.answers.len() == count { Ok(()) } else { Err("a passkey is missing".into()) }
     }
 
     fn create_command(&self) -> Command {

@@ -7,7 +7,7 @@ use crate::latency::folder_len;
 use crate::load::{Fleet, Pace};
 use crate::measure::Spread;
 use crate::member::Member;
-use crate::populate::{self, Making};
+use crate::populate;
 use crate::report::{Goal, Row};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
@@ -51,7 +51,7 @@ pub(crate) fn measure(settings: &Settings, store: &Path, mut members: Vec<Member
     settings.cores.use_both()?;
     let growing = Service::gateway(plan)?;
     let missing = settings.accounts + settings.fresh..settings.many_accounts;
-    members.extend(populate::accounts(&growing, missing, settings.passkeys, Making::Together)?);
+    members.extend(populate::accounts(&growing, missing, settings.passkeys)?);
     growing.stop()?;
     crate::host::pin(settings.cores.load)?;
     let (starts, members) = start::measure(settings, store, settings.many_accounts, members)?;

@@ -8,10 +8,12 @@ use crate::Fallible;
 use crate::ceiling::Ceilings;
 use crate::engine::{frames, open_sessions};
 use crate::local::Local;
-use crate::measure::rounded;
+use crate::measure::{Spread, rounded};
 use crate::member::Member;
 use keyferry_tlog::Terminal;
 use keyferry_wire::Wire;
+use keyferry_wire::command::Command;
+use keyferry_wire::door::AccountView;
 use keyferry_wire::ledger::EVENT_LEN;
 use keyferry_wire::publish::MapProof;
 use serde_json::{Value, json};
@@ -38,33 +40,34 @@ const SAMPLE: usize = 16;
 impl Shape {
     /// Signs in once with some members, within this thread.
     pub(crate) fn of(local: &mut Local, members: &mut [Member]) -> Fallible<Shape> {
-        let sample = members.get_mut(..SAMPLE).ok_or("too few accounts for a sample")?;
+        let start = members.len().saturating_sub(SAMPLE);
+        let sample = members.get_mut(start..).unwrap_or_default();
         open_sessions(local, sample)?;
-        let commands = sample.first().ok_or("no account")?.assert(0)?.0;
+        let command = sample.first().ok_or("no account")?.assert(0)?.0;
         let frames = frames(sample, 0)?;
         let request = frames.first().map_or(0, |frame| frame.ciphertext.len());
         let replies = local.requests(frames)?;
         let reply = replies.first().ok_or("no reply")?.ciphertext.len();
         let views = sample.iter().map(|member| local.view(member)).collect::<Fallible<Vec<_>>>()?;
-        let depths = |depth: &dyn Fn(&keyferry_wire::door::AccountView) -> usize| {
-            views.iter().map(depth).sum::<usize>() as f64 / views.len() as f64
+        let sizes = |size: fn(&AccountView) -> Option<usize>| -> Fallible<Vec<f64>> {
+            let sizes = views.iter().map(|view| Some(size(view)? as f64));
+            sizes.collect::<Option<_>>().ok_or_else(|| "a row is missing".into())
         };
-        let view = views.first().ok_or("no account")?;
-        let passkey = view.passkeys.first().and_then(|view| view.row.as_ref()).ok_or("no passkey")?;
-        let keyferry_wire::command::Command::Assert(assert) = &commands else {
-            return Err("a sign-in that is none".into());
-        };
+        // Few accounts have a PIN here, which makes their rows longer: the median is of one without.
+        let median = |size| Ok::<_, crate::Fault>(Spread::of(&sizes(size)?).median as usize);
+        let mean = |size| Ok::<_, crate::Fault>(sizes(size)?.iter().sum::<f64>() / views.len() as f64);
+        let Command::Assert(assert) = &command else { return Err("a sign-in that is none".into()) };
         Ok(Shape {
-            account_row: view.state.as_ref().ok_or("no account row")?.row.len(),
-            device_row: view.devices.first().ok_or("no device row")?.row.len(),
-            passkey_blob: passkey.blob.len(),
-            passkey_row: passkey.to_bytes().len(),
+            account_row: median(|view| Some(view.state.as_ref()?.row.len()))?,
+            device_row: median(|view| Some(view.devices.first()?.row.len()))?,
+            passkey_blob: median(|view| Some(view.passkeys.first()?.row.as_ref()?.blob.len()))?,
+            passkey_row: median(|view| Some(view.passkeys.first()?.row.as_ref()?.to_bytes().len()))?,
             client_data: assert.client_data_json.as_ref().map_or(0, |json| json.len()),
-            commands: vec![commands].to_bytes().len(),
+            commands: vec![command].to_bytes().len(),
             request,
             reply,
-            map_depth: depths(&|view| levels(&view.proof)),
-            vault_depth: depths(&|view| view.passkeys.first().map_or(0, |passkey| levels(&passkey.proof))),
+            map_depth: mean(|view| Some(levels(&view.proof)))?,
+            vault_depth: mean(|view| Some(levels(&view.passkeys.first()?.proof)))?,
         })
     }
 
@@ -168,7 +171,11 @@ impl Operations {
             row("enclave: SHA-256 of the device row, before and after", 2.0, prices.sha(shape.device_row)),
             row("enclave: SHA-256 of the map value, before and after", 2.0, prices.sha(MAP_VALUE_LEN)),
             row("enclave: map leaf and path, before and after", 2.0 * (1.0 + path), ceilings.node),
-            row("enclave: SHA-256 of the vault's key and row", 1.0, prices.sha(37) + prices.sha(shape.passkey_row)),
+            row(
+                "enclave: SHA-256 of the vault's key and row",
+                1.0,
+                prices.sha(37) + prices.sha(shape.passkey_row),
+            ),
             row("enclave: vault leaf and path", shape.vault_depth, ceilings.node),
             row("enclave: Merkle append of the leaf", 1.0, ceilings.append),
             row("enclave: SHA-256 of the account's head", 1.0, prices.sha(ACCOUNT_HEAD_LEN)),

@@ -26,31 +26,16 @@ pub(crate) struct Made {
 
 /// Makes all accounts of a run but those of B8.
 pub(crate) fn make(settings: &Settings, service: &Service) -> Fallible<Made> {
-    let (used, end) = (settings.accounts, settings.accounts + settings.fresh);
-    let members = accounts(service, 0..used, settings.passkeys, Making::Together)?;
-    let fresh = accounts(service, used..end, settings.passkeys, Making::EachAlone)?;
+    let mut members = accounts(service, 0..settings.accounts + settings.fresh, settings.passkeys)?;
+    let fresh = members.split_off(settings.accounts);
     Ok(Made { members: use_daily(service, members)?, fresh })
-}
-
-/// How passkeys come to be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Making {
-    /// One a request, as people do.
-    EachAlone,
-    /// As many in a request as it may have commands.
-    Together,
 }
 
 /// Numbers of accounts that are made for one measurement alone start here.
 pub(crate) const APART: usize = 10_000_000;
 
 /// Creates the accounts with these numbers, each with a device and some passkeys.
-pub(crate) fn accounts(
-    service: &Service,
-    numbers: Range<usize>,
-    passkeys: usize,
-    making: Making,
-) -> Fallible<Vec<Member>> {
+pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
     let progress = Progress::new("accounts", numbers.len());
     let next = AtomicUsize::new(numbers.start);
@@ -58,9 +43,8 @@ pub(crate) fn accounts(
         let number = next.fetch_add(1, Ordering::Relaxed);
         let (mut wire, members) = worker.parts();
         let mut member = Member::enrol(&mut wire, number)?;
-        match making {
-            Making::EachAlone => (0..passkeys).try_for_each(|_| member.create_passkey(&mut wire))?,
-            Making::Together => member.create_passkeys(&mut wire, passkeys)?,
+        for _ in 0..passkeys {
+            member.create_passkey(&mut wire)?;
         }
         members.push(member);
         progress.step();
@@ -111,7 +95,7 @@ impl Progress {
 
     pub(crate) fn step(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        let every = (self.total / 5).max(1);
+        let every = self.total.div_ceil(5);
         if done.is_multiple_of(every) || done == self.total {
             let secs = self.start.elapsed().as_secs_f32();
             eprintln!("    {done} of {} {} after {secs:.1} s", self.total, self.what);

@@ -47,7 +47,11 @@ pub(crate) fn block(rows: &[Row], about: &About<'_>) -> String {
     let reasons: Vec<_> =
         reasons.map(|(row, reason)| format!("- {} ({}): {reason}.", row.name, row.what)).collect();
     if !reasons.is_empty() {
-        let _ = write!(out, "\nWhat stands between these figures and their reach, from the same run:\n\n{}\n", reasons.join("\n"));
+        let _ = write!(
+            out,
+            "\nWhat stands between these figures and their reach, from the same run:\n\n{}\n",
+            reasons.join("\n")
+        );
     }
     out.push_str(END);
     out.push('\n');
@@ -102,9 +106,12 @@ mod tests {
 
     #[test]
     fn a_void_run_says_so_and_a_missed_goal_why() {
-        let about = About { date: "2026-01-02T03:04:05Z", machine: "two cores", quick: false, moved: "x +20 %" };
+        let about =
+            About { date: "2026-01-02T03:04:05Z", machine: "two cores", quick: false, moved: "x +20 %" };
         let block = block(&rows(), &about);
-        for words in ["2026-01-02, two cores", "**void**", "x +20 %", "missed by 25 %", "HTTP alone takes 30 us."] {
+        for words in
+            ["2026-01-02, two cores", "**void**", "x +20 %", "missed by 25 %", "HTTP alone takes 30 us."]
+        {
             assert!(block.contains(words), "{words}\n{block}");
         }
         assert!(!block.contains("information"), "rows without a goal are not in the table");
@@ -116,7 +123,10 @@ mod tests {
         let block = block(&rows(), &about);
         let document = "head\n<!-- bench:begin -->\nold\n<!-- bench:end -->\ntail\n";
         let once = replaced(document, &block).unwrap();
-        assert!(once.starts_with("head\n<!-- bench:begin -->\n2026-01-02") && once.ends_with("bench:end -->\ntail\n"));
+        assert!(
+            once.starts_with("head\n<!-- bench:begin -->\n2026-01-02")
+                && once.ends_with("bench:end -->\ntail\n")
+        );
         assert_eq!(replaced(&once, &block).as_deref(), Some(once.as_str()));
         assert_eq!(replaced("no marks", &block), None);
     }

@@ -90,7 +90,7 @@ impl Settings {
             round: 1_500,
             each_round: 300,
             attempts: 200,
-            many_accounts: 5_000,
+            many_accounts: 2_000,
             many_assertions: 2_000,
             syncs: 1_500,
             full_syncs: 200,

@@ -7,7 +7,7 @@ use crate::http::Http;
 use crate::load::{Fleet, Pace};
 use crate::measure::{Spread, rounded};
 use crate::member::Member;
-use crate::populate::{self, Making};
+use crate::populate;
 use crate::report::{Goal, Row};
 use crate::role::Service;
 use crate::settings::Settings;
@@ -57,7 +57,7 @@ pub(crate) fn measure(
 pub(crate) fn empty(settings: &Settings) -> Fallible<Starts> {
     let folder = tempfile::tempdir_in(&settings.folder)?;
     let making = Service::gateway(settings.gateway(folder.path(), None, CommitMode::Group))?;
-    let members = populate::accounts(&making, 0..1, 1, Making::EachAlone)?;
+    let members = populate::accounts(&making, 0..1, 1)?;
     making.stop()?;
     measure(settings, folder.path(), 1, members).map(|(starts, _)| starts)
 }

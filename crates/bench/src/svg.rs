@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn every_value_is_in_the_picture_and_words_are_escaped() {
         let picture = picture(&[panel()], "2026 <machine>");
-        for words in [">200<", ">230<", ">1 M<", ">10<", "passkeys &amp; vaults", "2026 &lt;machine&gt;", "1.2 x"] {
+        for words in
+            [">200<", ">230<", ">1 M<", ">10<", "passkeys &amp; vaults", "2026 &lt;machine&gt;", "1.2 x"]
+        {
             assert!(picture.contains(words), "{words}");
         }
     }

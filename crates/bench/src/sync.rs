@@ -6,7 +6,7 @@ use crate::http::Http;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::Spread;
 use crate::member::Member;
-use crate::populate::{self, APART, Making};
+use crate::populate::{self, APART};
 use crate::report::{Goal, Row};
 use crate::role::Service;
 use crate::settings::Settings;
@@ -47,7 +47,7 @@ pub(crate) fn page(http: &mut Http, member: &Member, cursor: u64) -> Fallible<Ve
 /// Makes an account for each connection, with as many passkeys as a full sync has, and reads.
 pub(crate) fn measure(settings: &Settings, service: &Service, stub: &Service) -> Fallible<Syncs> {
     let numbers = APART..APART + settings.connections;
-    let members = populate::accounts(service, numbers, settings.synced, Making::Together)?;
+    let members = populate::accounts(service, numbers, settings.synced)?;
     let mut fleet = Fleet::connect(service, settings.connections)?;
     fleet.deal(members);
     let first = fleet.workers.first_mut().ok_or("no connection")?;
@@ -59,17 +59,15 @@ pub(crate) fn measure(settings: &Settings, service: &Service, stub: &Service) ->
     for round in 0..=settings.rounds {
         let nothing = Pair {
             ours: fleet.run(service, settings.syncs, Pace::Closed, |worker| ask(worker, Asked::News, 0))?,
-            plain: plain.run(stub, settings.syncs, Pace::Closed, |worker| {
-                worker.http.get("/hello").map(drop)
-            })?,
+            plain: plain
+                .run(stub, settings.syncs, Pace::Closed, |worker| worker.http.get("/hello").map(drop))?,
         };
         let everything = Pair {
             ours: fleet.run(service, settings.full_syncs, Pace::Closed, |worker| {
                 ask(worker, Asked::Everything, settings.synced)
             })?,
-            plain: plain.run(stub, settings.full_syncs, Pace::Closed, |worker| {
-                worker.http.get(&path).map(drop)
-            })?,
+            plain: plain
+                .run(stub, settings.full_syncs, Pace::Closed, |worker| worker.http.get(&path).map(drop))?,
         };
         if round > 0 {
             unchanged.push(nothing);
