@@ -170,14 +170,14 @@ fn pair() -> Fallible<EcdsaKeyPair> {
 /// Length of what a device or a passkey signs, roughly.
 const MESSAGE: [u8; 96] = [7; 96];
 
-fn sign(effort: Effort) -> Fallible<f64> {
+pub(crate) fn sign(effort: Effort) -> Fallible<f64> {
     let (pair, random) = (pair()?, SystemRandom::new());
     Ok(cpu_per_call(effort, || {
         black_box(pair.sign(&random, black_box(&MESSAGE)).is_ok());
     }))
 }
 
-fn verify(effort: Effort) -> Fallible<f64> {
+pub(crate) fn verify(effort: Effort) -> Fallible<f64> {
     let pair = pair()?;
     let signature = pair.sign(&SystemRandom::new(), &MESSAGE)?;
     let public = pair.public_key().as_ref().to_vec();
@@ -281,7 +281,7 @@ pub(crate) fn append(effort: Effort) -> f64 {
     })
 }
 
-fn oprf(effort: Effort) -> Fallible<f64> {
+pub(crate) fn oprf(effort: Effort) -> Fallible<f64> {
     let mut random = HardwareRandom::default();
     let key = OprfKey::generate(&mut random);
     let (_, blinded) = blind(&[1; 32], &mut random)?;

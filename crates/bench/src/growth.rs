@@ -5,6 +5,7 @@ use crate::assertion::sign_in;
 use crate::commit::copy_folder;
 use crate::filler;
 use crate::host;
+use crate::latency::{folder_len, in_memory_place};
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
 use crate::member::Member;
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 const VAULTS: usize = 8;
 /// Assertions of each of them in a round: with those before, fewer than a device may make in a minute.
 const VAULT_ROUND: usize = 12;
+/// More than their store takes, write-ahead log included.
+const VAULTS_LEN_MAX: u64 = 2 << 30;
 /// Numbers of the accounts with large vaults.
 const VAULT_NUMBERS: usize = APART + 2_000_000;
 
@@ -121,15 +124,18 @@ pub(crate) fn measure(settings: &Settings) -> Fallible<Growth> {
         site.members = { fleet }.collect();
     }
     let at_hand = at_hand(settings, &mut sites)?;
-    let store_mb = sites.last().map_or(0, |site| crate::latency::folder_len(&site.folder)) as f64 / 1e6;
+    let store_mb = sites.last().map_or(0, |site| folder_len(&site.folder)) as f64 / 1e6;
     Ok(Growth { vaults, deployments, at_hand, in_use, store_mb })
 }
 
 /// Accounts with ever larger vaults, on a store of their own.
 fn vaults(settings: &Settings) -> Fallible<Curve> {
     let folder = tempfile::tempdir_in(&settings.folder)?;
+    // With few accounts a group is small: made in memory, the vaults do not wait for a sync each time.
+    let in_memory = in_memory_place(VAULTS_LEN_MAX);
+    let made = in_memory.as_ref().unwrap_or(&folder).path();
     settings.cores.use_both()?;
-    let making = Service::gateway(settings.gateway(folder.path(), None, CommitMode::Group))?;
+    let making = Service::gateway(settings.gateway(made, None, CommitMode::Group))?;
     let mut groups = Vec::new();
     for (at, size) in settings.vaults.iter().enumerate() {
         eprintln!("    {VAULTS} vaults of {size} passkeys");
@@ -138,6 +144,9 @@ fn vaults(settings: &Settings) -> Fallible<Curve> {
         groups.push((Point::new(*size), members));
     }
     making.stop()?;
+    if made != folder.path() {
+        copy_folder(made, folder.path())?;
+    }
     host::pin(settings.cores.load)?;
     let plan = settings.gateway(folder.path(), Some(settings.cores.server), CommitMode::Group);
     let service = Service::gateway(plan)?;

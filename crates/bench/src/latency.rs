@@ -53,7 +53,8 @@ pub(crate) fn in_memory(
     members: Vec<Member>,
     capacity: f64,
 ) -> Fallible<(Option<Latency>, Vec<Member>)> {
-    let Some(place) = in_memory_place(store) else { return Ok((None, members)) };
+    // The store grows while it is measured.
+    let Some(place) = in_memory_place(2 * folder_len(store)) else { return Ok((None, members)) };
     copy_folder(store, place.path())?;
     let plan = settings.gateway(place.path(), Some(settings.cores.server), CommitMode::Group);
     let service = Service::gateway(plan)?;
@@ -62,11 +63,10 @@ pub(crate) fn in_memory(
     Ok((Some(latency), members))
 }
 
-/// Room for the store twice over: it grows while it is measured.
-fn in_memory_place(store: &Path) -> Option<tempfile::TempDir> {
-    let needed = 2 * folder_len(store);
+/// A folder in memory with room for so many bytes.
+pub(crate) fn in_memory_place(bytes: u64) -> Option<tempfile::TempDir> {
     let place = Path::new(IN_MEMORY);
-    let fits = host::is_in_memory(place) && host::free_bytes(place).is_some_and(|free| free > needed);
+    let fits = host::is_in_memory(place) && host::free_bytes(place).is_some_and(|free| free > bytes);
     if !fits {
         return None;
     }

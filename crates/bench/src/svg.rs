@@ -65,7 +65,8 @@ pub(crate) fn picture(panels: &[Panel], caption: &str) -> String {
 impl Panel {
     fn draw(&self, out: &mut String) {
         text(out, "title", (LEFT - 40.0, 18.0), "start", self.title);
-        text(out, "small", (LEFT - 40.0, 34.0), "start", self.up);
+        let up_and_reach = format!("{}; dashed: {} x the first", self.up, self.reach);
+        text(out, "small", (LEFT - 40.0, 34.0), "start", &up_and_reach);
         text(out, "small", (f64::midpoint(LEFT, RIGHT), BOTTOM + 34.0), "middle", self.across);
         let _ = writeln!(out, "<path class=\"axis\" d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\"/>");
         let top = self.top();
@@ -80,7 +81,7 @@ impl Panel {
             let (low, high) = (up(point.low, top), up(point.high, top));
             let _ = writeln!(out, "<path class=\"spread\" d=\"M{x:.1} {low:.1}V{high:.1}\"/>");
             let _ = writeln!(out, "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>");
-            text(out, "", (x, high.min(y) - 8.0), "middle", &number(point.median));
+            text(out, "", (x, low.max(y) + 16.0), "middle", &number(point.median));
             text(out, "small", (x, BOTTOM + 16.0), "middle", &size_text(point.size));
         }
         let _ = writeln!(out, "<path class=\"curve\" d=\"{way}\"/>");
@@ -90,7 +91,6 @@ impl Panel {
         let Some(first) = self.points.first() else { return };
         let y = up(first.median * self.reach, top);
         let _ = writeln!(out, "<path class=\"reach\" d=\"M{LEFT} {y:.1}H{RIGHT}\"/>");
-        text(out, "small", (RIGHT, y - 4.0), "end", &format!("reach: {} x", self.reach));
     }
 
     /// The scale's end: room above the highest value.
