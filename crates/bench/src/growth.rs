@@ -10,7 +10,7 @@ use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
 use crate::member::Member;
 use crate::populate::{self, APART};
-use crate::report::{Goal, Row};
+use crate::report::{Goal, Row, number};
 use crate::role::{GatewayPlan, Service};
 use crate::settings::Settings;
 use keyferry_server::CommitMode;
@@ -64,8 +64,14 @@ impl Curve {
         point.map_or(f64::NAN, |point| point.us().median)
     }
 
+    /// The smallest and the largest size.
+    fn ends(&self) -> (usize, usize) {
+        let size = |point: Option<&Point>| point.map_or(0, |point| point.size);
+        (size(self.points.first()), size(self.points.last()))
+    }
+
     fn text(&self) -> String {
-        let each = |point: &Point| format!("{} at {}", crate::report::number(point.us().median), point.size);
+        let each = |point: &Point| format!("{} at {}", number(point.us().median), point.size);
         self.points.iter().map(each).collect::<Vec<_>>().join(", ")
     }
 
@@ -260,36 +266,35 @@ fn at_hand(settings: &Settings, sites: &mut [Site]) -> Fallible<(Point, Point)> 
 
 impl Growth {
     pub(crate) fn rows(&self, settings: &Settings) -> Vec<Row> {
-        let size = |curve: &Curve, last: bool| {
-            let point = if last { curve.points.last() } else { curve.points.first() };
-            point.map_or(0, |point| point.size)
-        };
-        let (small, large) = (size(&self.vaults, false), size(&self.vaults, true));
+        let rows = [self.vaults_row(settings), self.deployments_row(settings)];
+        rows.map(|row| settings.judged_at_full_size(row)).into()
+    }
+
+    fn vaults_row(&self, settings: &Settings) -> Row {
+        let (small, large) = self.vaults.ends();
         let added = self.vaults.us(true) - self.vaults.us(false);
-        let vaults = self
-            .vaults
-            .row(
-                format!("growth of an assertion, {small} to {large} passkeys a vault"),
-                Goal::AtMost { reach: 1.2, floor: None },
-            )
+        let what = format!("growth of an assertion, {small} to {large} passkeys a vault");
+        self.vaults
+            .row(what, Goal::AtMost { reach: 1.2, floor: None })
             .note(format!(
                 "whole path over HTTP, {VAULTS} accounts and connections for each size; what is the same for every vault weighs more \
                  here than with {} connections: the growth itself is {added:.1} us",
                 settings.connections
             ))
-            .because(format!("{added:.1} us are added by the larger vault's proof, on both sides"));
-        let (small, large) = (size(&self.deployments, false), size(&self.deployments, true));
+            .because(format!("{added:.1} us are added from the smallest to the largest vault"))
+    }
+
+    fn deployments_row(&self, settings: &Settings) -> Row {
+        let (small, large) = self.deployments.ends();
         let (grown, beside) = &self.at_hand;
+        let (grown_us, beside_us) = (grown.us().median, beside.us().median);
         let at_hand = ratio(&grown.rounds, &beside.rounds);
-        let deployments = self
-            .deployments
-            .row(
-                format!("growth of an assertion, {small} to {large} accounts"),
-                Goal::AtMost { reach: 1.3, floor: None },
-            )
+        let what = format!("growth of an assertion, {small} to {large} accounts");
+        self.deployments
+            .row(what, Goal::AtMost { reach: 1.3, floor: None })
             .note(format!(
-                "{small} accounts with {} passkeys were made through the protocol, and {} of them sign in at each size; the others of the \
-                 {large} are fillers: an account row and a device row of the right length written into the store, under a SEAL and a \
+                "{small} accounts with {} passkeys were made through the protocol, and {} of them sign in at each size; the others of \
+                 the {large} are fillers: an account row and a device row of the right length written into the store, under a SEAL and a \
                  checkpoint signed with the bench's known root key; they are in the map, have no passkeys and no ledger entries \
                  (store {:.0} MB)",
                 settings.passkeys, self.in_use, self.store_mb
@@ -300,17 +305,16 @@ impl Growth {
             ))
             .note(format!(
                 "with whole caches (all accounts in use at hand): {} us at {large}, {} us at {small}, ratio {:.3} ({:.3}..{:.3})",
-                crate::report::number(grown.us().median),
-                crate::report::number(beside.us().median),
+                number(grown_us),
+                number(beside_us),
                 at_hand.median,
                 at_hand.low,
                 at_hand.high
             ))
             .because(format!(
-                "{:.1} us are added; of these the deeper map and larger tables {:.1} us, and reading an account that is not at hand the rest",
+                "{:.1} us are added with caches as if all accounts were used alike, {:.1} us with whole caches",
                 self.deployments.us(true) - self.deployments.us(false),
-                grown.us().median - beside.us().median
-            ));
-        [vaults, deployments].map(|row| settings.judged_at_full_size(row)).into()
+                grown_us - beside_us
+            ))
     }
 }

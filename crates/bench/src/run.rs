@@ -338,7 +338,7 @@ impl Found {
             let curve = |title, across, curve: &growth::Curve, reach| Panel {
                 title,
                 across,
-                up: "us of CPU per assertion, whole path",
+                up: "us of CPU, whole path",
                 points: curve.points.iter().map(|at| point(at.size, at.us())).collect(),
                 reach,
             };
@@ -349,7 +349,7 @@ impl Found {
             panels.push(Panel {
                 title: "B1a: devices",
                 across: "devices of the account",
-                up: "us of CPU per assertion, engine alone",
+                up: "us of CPU, engine alone",
                 points: engine.by_devices().map(|(devices, us)| point(devices, us)).collect(),
                 reach: 1.1,
             });
@@ -400,7 +400,7 @@ impl Report {
             return Err("no growth was measured: the picture needs B6 or B1a".into());
         }
         let mut caption = format!(
-            "{}, {}. Medians with the spread of all rounds; dashed: the goal.",
+            "{}, {}. Cost of an assertion: medians with the spread of all rounds; dashed: the goal.",
             self.started.get(..10).unwrap_or_default(),
             self.machine_text()
         );

@@ -50,7 +50,7 @@ pub(crate) fn picture(panels: &[Panel], caption: &str) -> String {
     let (width, height) = (WIDTH * panels.len().max(1) as f64, HEIGHT + CAPTION);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\"><title>Growth of the cost of an assertion</title><style>{STYLE}</style>\n"
+         role=\"img\"><title>What an assertion costs as things grow</title><style>{STYLE}</style>\n"
     );
     for (at, panel) in panels.iter().enumerate() {
         let _ = writeln!(out, "<g transform=\"translate({} 0)\">", WIDTH * at as f64);
