@@ -182,6 +182,10 @@ impl Appends {
                 small.median / 1000.0,
                 of(&|round| round.ceiling / round.mapped_small).median
             ))
+            .because(format!(
+                "changing the account in the map and the batch's root take {:.2} us of it",
+                of(&|round| round.mapped - round.gateway).median / 1000.0
+            ))
             .details(self.json());
         [enclave, gateway, mapped].map(|row| settings.judged_at_full_size(row)).into()
     }
