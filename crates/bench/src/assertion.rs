@@ -1,10 +1,13 @@
-//! B1, B2 and B3: an assertion over HTTP with the real service, against the stub path in the same run.
+//! B1, B2 and B16: an assertion over HTTP with the real service, against the stub path in the same run.
 
 use crate::Fallible;
+use crate::calls::{Called, Calls};
 use crate::ceiling::Ceilings;
+use crate::http::Http;
 use crate::load::{Fleet, Outcome, Pace, Worker};
 use crate::measure::{Spread, rounded};
 use crate::member::{Member, assert_command};
+use crate::operations::{Operations, Shape};
 use crate::populate::Made;
 use crate::report::{Goal, Row};
 use crate::role::Service;
@@ -12,18 +15,16 @@ use crate::settings::Settings;
 use crate::stub_member;
 use keyferry_wire::command::Answer;
 use serde_json::{Value, json};
+use std::path::Path;
 
-/// What an assertion has to compute whatever the design; counted in `engine` and `crypto`, per assertion:
-/// one device signature checked, one assertion signed;
-pub(crate) const VERIFIES: f64 = 1.0;
-pub(crate) const SIGNS: f64 = 1.0;
-/// AEADs: request, account row, device row, the device's half, passkey; device row, account row, leaf, reply;
-pub(crate) const AEADS: f64 = 9.0;
+/// The narrow count of cryptography, beside the full one of `operations`: a signature checked and one made, with the
+/// AEADs and HKDFs around them.
+const VERIFIES: f64 = 1.0;
+const SIGNS: f64 = 1.0;
+/// AEADs: request, account row, device row, the device's half, passkey; device row, account row, leaf, reply.
+const AEADS: f64 = 9.0;
 /// HKDFs: account key, and one for each of those AEADs but request, reply and leaf; passkey key; two for the leaf.
-pub(crate) const HKDFS: f64 = 10.0;
-
-/// B3 without a disk sync.
-const WITHOUT_SYNC_MS: f64 = 2.0;
+const HKDFS: f64 = 10.0;
 
 /// Every so many replies one is verified like by a relying party.
 const CHECK_EVERY: u64 = 256;
@@ -34,8 +35,9 @@ pub(crate) struct Assertion {
     with_session: Vec<Pair>,
     /// Before the devices were in daily use.
     fresh: Outcome,
-    half: Outcome,
-    half_rate: f64,
+    /// Ledger entries besides those of the assertions: a SEAL for each batch of a shard.
+    seals: u64,
+    pub(crate) called: Called,
 }
 
 /// Ours and the stub, one right after the other.
@@ -105,6 +107,7 @@ fn stub_fleet(settings: &Settings, stub: &Service) -> Fallible<Fleet> {
 /// Measures on a service with these accounts; gives those in daily use back.
 pub(crate) fn measure(
     settings: &Settings,
+    store: &Path,
     service: &Service,
     stub: &Service,
     made: Made,
@@ -120,6 +123,8 @@ pub(crate) fn measure(
     ours.run(service, settings.round / 2, Pace::Closed, sign_in)?;
     theirs.run(stub, settings.round / 2, Pace::Closed, |worker| stub_sign_in(worker, Session::Open))?;
     eprintln!("    rounds against the stub");
+    let mut status = Http::connect(service.address)?;
+    let (calls, entries) = (Calls::of(store)?, status.ledger_size()?);
     let mut pair = |total, session| {
         Ok::<_, crate::Fault>(Pair {
             ours: ours.run(service, total, Pace::Closed, |worker| sign_in_over(worker, session))?,
@@ -128,15 +133,15 @@ pub(crate) fn measure(
     };
     let rounds = (0..settings.rounds).map(|_| pair(settings.round, Session::Open));
     let rounds = rounds.collect::<Fallible<Vec<_>>>()?;
+    let assertions: usize = rounds.iter().map(|pair| pair.ours.done).sum();
+    let called = Called { before: calls, after: Calls::of(store)?, assertions };
+    let entries = Http::connect(service.address)?.ledger_size()? - entries;
+    let seals = entries.checked_sub(u64::try_from(assertions)?).ok_or("assertions without entries")?;
     // Few enough that the enclave drops no session of the other rounds.
     let few = settings.round / 10;
     let with_session = (0..settings.rounds).map(|_| pair(few, Session::New));
     let with_session = with_session.collect::<Fallible<Vec<_>>>()?;
-    let capacity = Spread::of(&rounds.iter().map(|pair| pair.ours.per_second()).collect::<Vec<_>>()).median;
-    let half_rate = capacity / 2.0;
-    eprintln!("    open loop at {half_rate:.0} a second");
-    let half = ours.run(service, settings.round, Pace::Open((1e9 / half_rate) as u64), sign_in)?;
-    Ok((Assertion { rounds, with_session, fresh, half, half_rate }, ours.collect()))
+    Ok((Assertion { rounds, with_session, fresh, seals, called }, ours.collect()))
 }
 
 impl Assertion {
@@ -145,7 +150,18 @@ impl Assertion {
         median(&self.rounds, |pair| pair.ours.cpu_us()).median
     }
 
-    pub(crate) fn row(&self, settings: &Settings) -> Row {
+    /// Assertions per second of one core, of which half is the rate of B3.
+    pub(crate) fn per_second(&self) -> f64 {
+        median(&self.rounds, |pair| pair.ours.per_second()).median
+    }
+
+    /// Assertions in a batch of one shard, which share its SEAL and its checkpoint.
+    fn together(&self) -> f64 {
+        self.called.assertions as f64 / self.seals.max(1) as f64
+    }
+
+    /// `steps`: where the time goes, largest first, if that was measured.
+    pub(crate) fn row(&self, settings: &Settings, steps: Option<&str>) -> Row {
         let what = format!(
             "assertion, whole path, {} connections, {} x {} passkeys, {} shards",
             settings.connections, settings.accounts, settings.passkeys, settings.shards
@@ -165,17 +181,24 @@ impl Assertion {
                 "while the device's row still keeps the answers to the passkeys it made: {:.1} us",
                 self.fresh.cpu_us()
             ))
+            .note(format!("{:.1} assertions a batch of one shard", self.together()))
+            .because(format!(
+                "an assertion costs {:.1} us more than on the stub path{}",
+                self.cpu_us() - median(&self.rounds, |pair| pair.stub.cpu_us()).median,
+                steps.map(|steps| format!("; largest steps, us: {steps}")).unwrap_or_default(),
+            ))
             .details(json!({
                 "rounds": self.rounds.iter().map(Pair::json).collect::<Vec<_>>(),
                 "fresh_devices": outcome_json(&self.fresh),
+                "seals": self.seals,
             }));
         settings.small_note(row)
     }
 
     pub(crate) fn session_row(&self, settings: &Settings) -> Row {
-        let row =
-            Row::new("B1s", "the same with a session (key agreement) for each assertion", f64::NAN, "us CPU");
-        let row = Row { ours: median(&self.with_session, |pair| pair.ours.cpu_us()).median, ..row }
+        let what = "the same with a session (key agreement) for each assertion";
+        let ours = median(&self.with_session, |pair| pair.ours.cpu_us()).median;
+        let row = Row::new("B1s", what, ours, "us CPU")
             .against(median(&self.with_session, |pair| pair.stub.cpu_us()).median)
             .ratio(median(&self.with_session, Pair::cpu_ratio))
             .note("information: two HTTP requests on both sides; BENCH's 125 to 140 us of the stub path hold one")
@@ -183,44 +206,49 @@ impl Assertion {
         settings.small_note(row)
     }
 
-    pub(crate) fn beyond_cryptography(&self, settings: &Settings, ceilings: &Ceilings) -> Row {
-        let cryptography = cryptography_us(ceilings);
-        let row = Row::new(
-            "B2",
-            "work beyond cryptography per assertion, store and HTTP included",
-            self.cpu_us() - cryptography,
-            "us CPU",
-        )
-        .goal(Goal::AtMost { reach: 50.0, floor: Some(80.0) })
-        .note(format!(
-            "{:.1} us - {cryptography:.1} us ({VERIFIES} verify, {SIGNS} sign, {AEADS} AEADs, {HKDFS} HKDFs at their ceilings)",
-            self.cpu_us()
-        ));
-        settings.small_note(row)
-    }
-
-    pub(crate) fn latency(&self, settings: &Settings, ceilings: &Ceilings) -> Row {
-        let sync = ceilings.disk.sync_p99_ns as f64 / 1e6;
-        let p99 = self.half.latency_ms(0.99);
-        let what = format!("latency p99 at half capacity ({:.0}/s, open loop)", self.half_rate);
-        // With a sync it cannot be asked to be quicker than without one.
-        let reach = f64::max(WITHOUT_SYNC_MS, 1.5 * sync);
-        let row = Row::new("B3", what, p99, "ms")
-            .against(sync)
-            .goal(Goal::AtMost { reach, floor: None })
+    pub(crate) fn beyond_cryptography(
+        &self,
+        settings: &Settings,
+        shape: &Shape,
+        ceilings: &Ceilings,
+        steps: Option<&str>,
+    ) -> Row {
+        let operations = Operations::of(shape, self.together(), ceilings);
+        let (full, narrow) = (operations.us(), narrow_us(ceilings));
+        let beyond = median(&self.rounds, |pair| pair.ours.cpu_us() - full);
+        let what = "work beyond cryptography per assertion, store and HTTP included";
+        let row = Row::new("B2", what, beyond.median, "us CPU")
+            .goal(Goal::AtMost { reach: 50.0, floor: Some(80.0) })
             .note(format!(
-                "p50 {:.3} ms, p99 {p99:.3} ms; one fdatasync p50 {:.3} ms, p99 {sync:.3} ms; reach is 1.5 x that p99, \
-                 or the {WITHOUT_SYNC_MS} ms allowed without a sync where those are more",
-                self.half.latency_ms(0.5),
-                ceilings.disk.sync_p50_ns as f64 / 1e6,
+                "{:.1} us - {full:.1} us: every operation that an assertion needs, counted from the code, at its ceiling; \
+                 spread {:.1}..{:.1} us",
+                self.cpu_us(),
+                beyond.low,
+                beyond.high
             ))
-            .details(outcome_json(&self.half));
+            .note(format!("of the cryptography, us: {}", operations.largest(5)))
+            .note(format!(
+                "by the narrow count ({VERIFIES} verify, {SIGNS} sign, {AEADS} AEADs, {HKDFS} HKDFs: {narrow:.1} us): {:.1} us",
+                self.cpu_us() - narrow
+            ))
+            .because(match steps {
+                Some(steps) => format!("of the steps (cryptography within them) the largest are, us: {steps}"),
+                None => "the steps were not measured: run without --only".to_owned(),
+            })
+            .details(json!({
+                "operations": operations.json(),
+                "shape": shape.json(),
+                "assertions_per_batch": rounded(self.together()),
+                "cryptography_us": rounded(full),
+                "narrow_cryptography_us": rounded(narrow),
+                "beyond_narrow_us": rounded(self.cpu_us() - narrow),
+            }));
         settings.small_note(row)
     }
 }
 
-/// Cryptography of one assertion at the ceilings.
-pub(crate) fn cryptography_us(ceilings: &Ceilings) -> f64 {
+/// Cryptography of one assertion by the narrow count.
+pub(crate) fn narrow_us(ceilings: &Ceilings) -> f64 {
     (VERIFIES * ceilings.verify + SIGNS * ceilings.sign + AEADS * ceilings.aead + HKDFS * ceilings.hkdf)
         / 1000.0
 }

@@ -7,7 +7,9 @@ use crate::measure::{Effort, cpu_per_call, rounded};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
@@ -15,6 +17,7 @@ use aws_lc_rs::signature::{
 };
 use keyferry_crypto::oprf::{OprfKey, blind};
 use keyferry_enclave::HardwareRandom;
+use keyferry_wire::ledger::LEAF_LEN;
 use serde_json::{Value, json};
 use std::hint::black_box;
 
@@ -32,13 +35,22 @@ pub(crate) struct Ceilings {
     pub(crate) hkdf: f64,
     pub(crate) node: f64,
     pub(crate) oprf: f64,
+    /// A private key of P-256 taken in with its public half, which the library checks.
+    pub(crate) load: f64,
+    /// The same AEAD with the key set up for this one message.
+    pub(crate) aead_new: f64,
+    pub(crate) aead_kib: f64,
+    pub(crate) hmac: f64,
+    pub(crate) sha_kib: f64,
+    /// The least that an append to a Merkle tree hashes: the leaf, and one node.
+    pub(crate) append: f64,
     /// One request over HTTP/1.1 to the stub's server: that process's time.
     pub(crate) hello: f64,
     pub(crate) disk: Disk,
 }
 
 /// The CPU-bound ceilings by name.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 17] = [
     "ECDSA P-256 sign",
     "ECDSA P-256 verify",
     "ECDH P-256",
@@ -47,6 +59,12 @@ pub(crate) const NAMES: [&str; 11] = [
     "HKDF-SHA256 32 B",
     "SHA-256 of a node",
     "OPRF evaluate with proof",
+    "P-256 key with its point loaded",
+    "AES-256-GCM 256 B, new key",
+    "AES-256-GCM 1 KiB",
+    "HMAC-SHA256 32 B, new key",
+    "SHA-256 of 1 KiB",
+    "Merkle append of a leaf",
     "HTTP/1.1 hello",
     "SQLite commit, 1 row",
     "SQLite commit, 64 rows",
@@ -60,10 +78,16 @@ impl Ceilings {
             verify: verify(effort)?,
             ecdh: ecdh(effort)?,
             ed25519: ed25519(effort)?,
-            aead: aead(effort)?,
+            aead: aead(effort, &mut [5; 256])?,
             hkdf: hkdf(effort)?,
-            node: node(effort),
+            node: sha(effort, &NODE),
             oprf: oprf(effort)?,
+            load: load(effort)?,
+            aead_new: aead_new(effort)?,
+            aead_kib: aead(effort, &mut [5; KIB])?,
+            hmac: hmac(effort),
+            sha_kib: sha(effort, &[4; KIB]),
+            append: append(effort),
             hello,
             disk,
         })
@@ -81,12 +105,18 @@ impl Ceilings {
             hkdf: mid(self.hkdf, later.hkdf),
             node: mid(self.node, later.node),
             oprf: mid(self.oprf, later.oprf),
+            load: mid(self.load, later.load),
+            aead_new: mid(self.aead_new, later.aead_new),
+            aead_kib: mid(self.aead_kib, later.aead_kib),
+            hmac: mid(self.hmac, later.hmac),
+            sha_kib: mid(self.sha_kib, later.sha_kib),
+            append: mid(self.append, later.append),
             hello: mid(self.hello, later.hello),
             disk: self.disk.mean(&later.disk),
         }
     }
 
-    pub(crate) fn values(&self) -> [f64; 11] {
+    pub(crate) fn values(&self) -> [f64; 17] {
         [
             self.sign,
             self.verify,
@@ -96,6 +126,12 @@ impl Ceilings {
             self.hkdf,
             self.node,
             self.oprf,
+            self.load,
+            self.aead_new,
+            self.aead_kib,
+            self.hmac,
+            self.sha_kib,
+            self.append,
             self.hello,
             self.disk.commit_1.cpu_ns,
             self.disk.commit_64.cpu_ns,
@@ -134,14 +170,14 @@ fn pair() -> Fallible<EcdsaKeyPair> {
 /// Length of what a device or a passkey signs, roughly.
 const MESSAGE: [u8; 96] = [7; 96];
 
-fn sign(effort: Effort) -> Fallible<f64> {
+pub(crate) fn sign(effort: Effort) -> Fallible<f64> {
     let (pair, random) = (pair()?, SystemRandom::new());
     Ok(cpu_per_call(effort, || {
         black_box(pair.sign(&random, black_box(&MESSAGE)).is_ok());
     }))
 }
 
-fn verify(effort: Effort) -> Fallible<f64> {
+pub(crate) fn verify(effort: Effort) -> Fallible<f64> {
     let pair = pair()?;
     let signature = pair.sign(&SystemRandom::new(), &MESSAGE)?;
     let public = pair.public_key().as_ref().to_vec();
@@ -169,16 +205,51 @@ fn ed25519(effort: Effort) -> Fallible<f64> {
     }))
 }
 
-fn aead(effort: Effort) -> Fallible<f64> {
+const KIB: usize = 1024;
+
+fn aead(effort: Effort, text: &mut [u8]) -> Fallible<f64> {
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[3; 32])?);
-    let mut text = [5; 256];
     let mut number = 0u64;
     Ok(cpu_per_call(effort, || {
         number += 1;
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&number.to_be_bytes());
         let nonce = Nonce::assume_unique_for_key(nonce);
-        black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut text).is_ok());
+        black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), text).is_ok());
+    }))
+}
+
+/// Sealed records have a key of their own each.
+fn aead_new(effort: Effort) -> Fallible<f64> {
+    UnboundKey::new(&AES_256_GCM, &[3; 32])?;
+    let mut text = [5; 256];
+    let mut bytes = [3u8; 32];
+    Ok(cpu_per_call(effort, || {
+        bytes[0] = bytes[0].wrapping_add(1);
+        let sealed = UnboundKey::new(&AES_256_GCM, black_box(&bytes)).map(LessSafeKey::new).map(|key| {
+            let nonce = Nonce::assume_unique_for_key([0; 12]);
+            key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut text).is_ok()
+        });
+        black_box(sealed.is_ok());
+    }))
+}
+
+fn hmac(effort: Effort) -> f64 {
+    cpu_per_call(effort, || {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, black_box(&[1; 32]));
+        black_box(hmac::sign(&key, black_box(&[2; 32])));
+    })
+}
+
+fn load(effort: Effort) -> Fallible<f64> {
+    let pair = pair()?;
+    // With its public half in it, as passkeys are kept.
+    let der: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der()?;
+    let parse =
+        || EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, black_box(der.as_ref()));
+    parse()?;
+    Ok(cpu_per_call(effort, || {
+        black_box(parse().is_ok());
     }))
 }
 
@@ -194,14 +265,23 @@ fn hkdf(effort: Effort) -> Fallible<f64> {
 }
 
 /// An inner node of a Merkle tree: a tag and two hashes.
-fn node(effort: Effort) -> f64 {
-    let input = [4; 65];
+const NODE: [u8; 65] = [4; 65];
+
+fn sha(effort: Effort, input: &[u8]) -> f64 {
     cpu_per_call(effort, || {
-        black_box(digest(&SHA256, black_box(&input)));
+        black_box(digest(&SHA256, black_box(input)));
     })
 }
 
-fn oprf(effort: Effort) -> Fallible<f64> {
+/// A tree of n leaves has n - 1 inner nodes, so an append hashes one on average.
+pub(crate) fn append(effort: Effort) -> f64 {
+    let leaf = [4; 1 + LEAF_LEN];
+    cpu_per_call(effort, || {
+        black_box((digest(&SHA256, black_box(&leaf)), digest(&SHA256, black_box(&NODE))));
+    })
+}
+
+pub(crate) fn oprf(effort: Effort) -> Fallible<f64> {
     let mut random = HardwareRandom::default();
     let key = OprfKey::generate(&mut random);
     let (_, blinded) = blind(&[1; 32], &mut random)?;

@@ -3,6 +3,7 @@
 use crate::Fallible;
 use crate::host;
 use crate::measure::{Spread, percentile, rounded};
+use crate::settings::Settings;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -74,6 +75,31 @@ impl Disk {
             "commit_64_wall_us": us(self.commit_64.wall_ns),
         })
     }
+}
+
+/// How long one sync takes, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Syncs {
+    pub(crate) p50_ns: u64,
+    pub(crate) p99_ns: u64,
+}
+
+impl Syncs {
+    pub(crate) fn json(&self) -> Value {
+        let us = |ns: u64| rounded(ns as f64 / 1000.0);
+        json!({ "p50_us": us(self.p50_ns), "p99_us": us(self.p99_ns) })
+    }
+}
+
+/// Syncs between the rounds of a measurement that waits for the disk.
+const BETWEEN: usize = 300;
+
+/// The disk alone, in the minute of a round.
+pub(crate) fn sync_times(settings: &Settings) -> Fallible<Syncs> {
+    let folder = tempfile::tempdir_in(&settings.folder)?;
+    let mut times = syncs(folder.path(), BETWEEN.min(settings.disk.syncs))?;
+    times.sort_unstable();
+    Ok(Syncs { p50_ns: percentile(&times, 0.5), p99_ns: percentile(&times, 0.99) })
 }
 
 /// A page is appended and synced, as a log does it.

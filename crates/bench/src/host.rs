@@ -100,6 +100,17 @@ pub(crate) fn machine(data: &Path, cores: Cores) -> Value {
     })
 }
 
+/// Whether a folder needs no disk.
+pub(crate) fn is_in_memory(folder: &Path) -> bool {
+    statfs(folder).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)
+}
+
+/// Bytes that may be written there.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    let found = statfs(folder).ok()?;
+    Some(found.blocks_available() * u64::try_from(found.block_size()).ok()?)
+}
+
 fn file_system(folder: &Path) -> String {
     match statfs(folder).map(|found| found.filesystem_type()) {
         Ok(TMPFS_MAGIC) => "tmpfs: no disk, so figures with a sync mean nothing".to_owned(),

@@ -3,9 +3,12 @@
 
 use crate::Fallible;
 use crate::carrier::{Carrier, SessionGone};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use keyferry_wire::Wire;
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -40,6 +43,22 @@ impl Http {
     /// The body of a 200.
     pub(crate) fn get(&mut self, path: &str) -> Fallible<Vec<u8>> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), &[])
+    }
+
+    /// The body of a 200 to somebody who may read an account.
+    pub(crate) fn get_as(&mut self, path: &str, access: &[u8; 32]) -> Fallible<Vec<u8>> {
+        let bearer = BASE64.encode(access);
+        self.ask(
+            &format!("GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {bearer}\r\n\r\n"),
+            &[],
+        )
+    }
+
+    /// Ledger entries in all shards of a gateway.
+    pub(crate) fn ledger_size(&mut self) -> Fallible<u64> {
+        let status: Value = serde_json::from_slice(&self.get("/v1/status")?)?;
+        let shards = status.get("shards").and_then(Value::as_array).ok_or("a status without shards")?;
+        Ok(shards.iter().filter_map(|shard| shard.get("size")?.as_u64()).sum())
     }
 
     /// What was sent.

@@ -4,28 +4,40 @@
 //! Absent here on purpose: figures of other runs. Whatever is printed was measured just before.
 
 mod assertion;
+mod calls;
 mod carrier;
 mod ceiling;
 mod commit;
 mod disk;
 mod engine;
+mod filler;
+mod growth;
 mod host;
 mod http;
+mod latency;
+mod ledger;
+mod live;
 mod load;
 mod local;
 mod measure;
 mod member;
 mod memory;
+mod operations;
 mod parts;
 mod pin;
+mod platform;
 mod populate;
 mod profile;
+mod readme;
 mod report;
 mod role;
 mod run;
 mod settings;
+mod start;
 mod stub;
 mod stub_member;
+mod svg;
+mod sync;
 mod token;
 
 use clap::Parser;
@@ -51,7 +63,16 @@ struct Cli {
     /// Small data and short rounds, for a first look; every figure that suffers says so.
     #[arg(long)]
     quick: bool,
-    /// Run these alone (B1, B1s, B1a, B2, B3, B4, B8, B9, B10, B14, profile); ceilings are always measured.
+    /// Print the README's block on stdout.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Put that block into this document, between its marks.
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
+    /// Draw the growth curves of this run (B1a, B6) into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Run these alone (B1, B1s, B1a, B2 to B10, B12, B14, B16, profile); ceilings are always measured.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Where to make the stores that are measured; the folder of this program if left out.
@@ -88,8 +109,17 @@ fn run(cli: Cli) -> Fallible<()> {
     let report = run::run(&settings, &wanted)?;
     if cli.json {
         println!("{}", report.json());
+    } else if cli.markdown {
+        print!("{}", report.markdown());
     } else {
         print!("{}", report.text());
+    }
+    // What was printed is not lost if a file cannot be written.
+    if let Some(path) = cli.svg {
+        std::fs::write(path, report.svg()?)?;
+    }
+    if let Some(path) = cli.readme {
+        readme::replace(&path, &report.markdown())?;
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use keyferry_enclave::HardwareRandom;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{
     Answer, Assert, Asserted, Authenticate, Command, CreatePasskey, IdentityKind, Member as Admitted,
-    MemberSecrets, Registration, Storage, UserVerification,
+    MemberSecrets, Registration, RenamePasskey, Storage, UserVerification,
 };
-use keyferry_wire::frame::{Head, Reply, RequestFrame};
+use keyferry_wire::frame::{AccountHead, Head, Reply, RequestFrame};
 use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, RequestId, Wire};
 
 /// A device that is a member.
@@ -24,6 +24,10 @@ pub(crate) struct Member {
     pub(crate) device: DeviceId,
     pub(crate) signer: SigningKey,
     pub(crate) wrapped: Bytes,
+    /// Admits to the account's rows.
+    pub(crate) access: [u8; 32],
+    /// Where the account stood after this device's last request.
+    pub(crate) stood: Option<AccountHead>,
     pub(crate) passkeys: Vec<Passkey>,
     pub(crate) seen: Option<Head>,
     /// Shown with each request, to a server that keeps no devices: the stub.
@@ -115,6 +119,8 @@ impl Newcomer {
             device: *device,
             signer: self.signer,
             wrapped: secrets.wrapped,
+            access: secrets.access,
+            stood: reply.account,
             passkeys: Vec::new(),
             seen: head_of(reply),
             key: None,
@@ -133,6 +139,8 @@ impl Member {
             key: Some(newcomer.signer.public()),
             signer: newcomer.signer,
             wrapped,
+            access: [0; 32],
+            stood: None,
             passkeys: Vec::new(),
             seen: Some(seen),
             channel: None,
@@ -198,6 +206,7 @@ impl Member {
             match channel.exchange(wire.carrier, self.ask(commands.clone(), passkeys.clone())) {
                 Ok(reply) => {
                     self.seen = head_of(&reply).or(self.seen);
+                    self.stood = reply.account.or(self.stood);
                     self.channel = Some(channel);
                     return Ok(reply);
                 }
@@ -209,8 +218,20 @@ impl Member {
     }
 
     pub(crate) fn create_passkey(&mut self, wire: &mut Wires<'_>) -> Fallible<()> {
+        let reply = self.exchange(wire, vec![self.create_command()], Vec::new())?;
+        match reply.answers.as_slice() {
+            [Answer::Created(created)] => {
+                let public = point(&created.public_key).ok_or("no COSE key")?;
+                self.passkeys.push(Passkey { id: created.id, public });
+                Ok(())
+            }
+            _ => Err("no passkey was created".into()),
+        }
+    }
+
+    fn create_command(&self) -> Command {
         let (json, hash) = client_data("webauthn.create");
-        let create = CreatePasskey {
+        Command::CreatePasskey(CreatePasskey {
             rp_id: RP_ID.to_owned(),
             user_id: Bytes(self.account.0.to_vec()),
             user_name: self.identity.name.clone(),
@@ -222,15 +243,18 @@ impl Member {
             user_verification: UserVerification::Preferred,
             prf: None,
             cred_protect: None,
-        };
-        let reply = self.exchange(wire, vec![Command::CreatePasskey(create)], Vec::new())?;
+        })
+    }
+
+    /// Gives the first passkey another name: a change that every device of the account wants to see.
+    pub(crate) fn rename_passkey(&mut self, wire: &mut Wires<'_>, version: u64, name: &str) -> Fallible<u64> {
+        let id = self.passkeys.first().ok_or("no passkey")?.id;
+        let (user_name, display_name) = (name.to_owned(), name.to_owned());
+        let rename = Command::RenamePasskey(RenamePasskey { id, version, user_name, display_name });
+        let reply = self.exchange(wire, vec![rename], vec![id])?;
         match reply.answers.as_slice() {
-            [Answer::Created(created)] => {
-                let public = point(&created.public_key).ok_or("no COSE key")?;
-                self.passkeys.push(Passkey { id: created.id, public });
-                Ok(())
-            }
-            _ => Err("no passkey was created".into()),
+            [Answer::Edited(edited)] => Ok(edited.version),
+            _ => Err("the passkey has its old name".into()),
         }
     }
 

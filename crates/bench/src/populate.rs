@@ -31,6 +31,9 @@ pub(crate) fn make(settings: &Settings, service: &Service) -> Fallible<Made> {
     Ok(Made { members: use_daily(service, members)?, fresh })
 }
 
+/// Numbers of accounts that are made for one measurement alone start here.
+pub(crate) const APART: usize = 10_000_000;
+
 /// Creates the accounts with these numbers, each with a device and some passkeys.
 pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
@@ -52,7 +55,7 @@ pub(crate) fn accounts(service: &Service, numbers: Range<usize>, passkeys: usize
 
 /// Signs in often enough with each device that its row is that of a device in daily use: the outcomes of its latest
 /// operations are all of assertions, and no longer of the passkeys that it made.
-fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
+pub(crate) fn use_daily(service: &Service, members: Vec<Member>) -> Fallible<Vec<Member>> {
     let mut fleet = Fleet::connect(service, CONNECTIONS)?;
     let count = members.len();
     fleet.deal(members);
@@ -92,7 +95,7 @@ impl Progress {
 
     pub(crate) fn step(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        let every = (self.total / 5).max(1);
+        let every = self.total.div_ceil(5);
         if done.is_multiple_of(every) || done == self.total {
             let secs = self.start.elapsed().as_secs_f32();
             eprintln!("    {done} of {} {} after {secs:.1} s", self.total, self.what);

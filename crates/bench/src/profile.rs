@@ -112,7 +112,26 @@ fn step_parts(steps: &Steps, count: f64, given: &Given<'_>) -> Vec<Part> {
     parts
 }
 
+/// Steps that are named where a goal is missed.
+const NAMED: usize = 4;
+
 impl Profile {
+    /// The largest steps, for people.
+    pub(crate) fn largest(&self) -> String {
+        let mut steps = self.steps.clone();
+        steps.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let named = steps.iter().take(NAMED).map(|(name, us)| format!("{name} {us:.1}"));
+        named.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The largest parts of the engine's work.
+    pub(crate) fn largest_in_engine(&self) -> String {
+        let mut parts = self.engine.clone();
+        parts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let named = parts.iter().take(2 * NAMED).map(|(name, us)| format!("{name} {us:.1}"));
+        named.collect::<Vec<_>>().join("; ")
+    }
+
     pub(crate) fn json(&self) -> Value {
         let list = |parts: &[Part]| -> Vec<Value> {
             parts.iter().map(|(name, us)| json!({ "part": name, "us": rounded(*us) })).collect()

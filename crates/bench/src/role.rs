@@ -1,10 +1,11 @@
 //! The measured processes: this program again, in a hidden role. A role serves until its standard input ends, so that
 //! no process outlives the bench.
 
+use crate::calls::{self, CountingPlatform, Tally};
 use crate::carrier::Peer;
 use crate::host::{self, Process};
 use crate::token::BenchToken;
-use crate::{Fallible, stub};
+use crate::{Fallible, platform, stub};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use clap::{Args, Subcommand};
@@ -24,7 +25,7 @@ pub(crate) enum Role {
     Gateway(Gateway),
     /// The enclave, started by the gateway.
     #[command(name = "role-enclave", hide = true)]
-    Enclave,
+    Enclave(Enclave),
     /// The stub path and the HTTP hello.
     #[command(name = "role-stub", hide = true)]
     Stub(Stub),
@@ -47,6 +48,16 @@ pub(crate) struct Gateway {
     /// One operation per commit.
     #[arg(long)]
     each: bool,
+    /// Bytes of rows that are kept at hand; the gateway's default where it is left out.
+    #[arg(long)]
+    cache: Option<usize>,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct Enclave {
+    /// Where calls to the attestation hardware are counted.
+    #[arg(long)]
+    calls: PathBuf,
 }
 
 #[derive(Args, Clone)]
@@ -66,7 +77,7 @@ impl Role {
     pub(crate) fn run(self) -> Fallible<()> {
         match self {
             Role::Gateway(gateway) => gateway.run(),
-            Role::Enclave => Ok(keyferry_enclave::sim::serve_on_stdin()?),
+            Role::Enclave(enclave) => enclave.run(),
             Role::Stub(stub) => stub.run(),
         }
     }
@@ -82,13 +93,26 @@ impl Gateway {
         config.worker_threads = self.threads;
         config.rates = UNLIMITED;
         config.commit = if self.each { CommitMode::Each } else { CommitMode::Group };
-        let enclave = EnclaveCommand { program: std::env::current_exe()?, args: vec!["role-enclave".into()] };
-        let running = serve(config, enclave, Box::new(BenchToken::default()))?;
+        config.cache_bytes = self.cache.unwrap_or(config.cache_bytes);
+        std::fs::create_dir_all(&config.data)?;
+        let calls = calls::attestation_file(&config.data);
+        let args = vec!["role-enclave".into(), "--calls".into(), calls.into()];
+        let enclave = EnclaveCommand { program: std::env::current_exe()?, args };
+        let token = BenchToken::counting(&config.data)?;
+        let running = serve(config, enclave, Box::new(token))?;
         let enclave = running.enclave_pid().ok_or("the enclave has no process")?;
         announce(&json!({ "address": running.address.to_string(), "pids": [std::process::id(), enclave] }))?;
         wait_for_end();
         running.stop();
         Ok(())
+    }
+}
+
+impl Enclave {
+    fn run(self) -> Fallible<()> {
+        let mut stream = platform::stdin_stream()?;
+        let mut platform = CountingPlatform::new(Tally::open(&self.calls)?);
+        Ok(keyferry_enclave::serve(&mut stream, &mut platform)?)
     }
 }
 
@@ -144,6 +168,7 @@ pub(crate) struct GatewayPlan<'a> {
     pub(crate) threads: usize,
     pub(crate) core: Option<usize>,
     pub(crate) commit: CommitMode,
+    pub(crate) cache: Option<usize>,
 }
 
 impl Service {
@@ -156,6 +181,9 @@ impl Service {
         }
         if plan.commit == CommitMode::Each {
             command.arg("--each");
+        }
+        if let Some(bytes) = plan.cache {
+            command.args(["--cache", &bytes.to_string()]);
         }
         Service::start(command)
     }

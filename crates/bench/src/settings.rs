@@ -28,6 +28,22 @@ pub(crate) struct Settings {
     /// Accounts of the memory measurement, and assertions before it.
     pub(crate) many_accounts: usize,
     pub(crate) many_assertions: usize,
+    /// Starts of which the median counts.
+    pub(crate) starts: usize,
+    /// Passkeys of a full sync, and requests of a round of either kind.
+    pub(crate) synced: usize,
+    pub(crate) syncs: usize,
+    pub(crate) full_syncs: usize,
+    /// Changes of a round that other devices see.
+    pub(crate) changes: usize,
+    /// Vaults and deployments of growing size.
+    pub(crate) vaults: &'static [usize],
+    pub(crate) deployments: &'static [usize],
+    /// Assertions of a round in each deployment.
+    pub(crate) growth_round: usize,
+    /// Accounts in the authenticated map of the ledger measurement, and leaves of a round.
+    pub(crate) mapped: usize,
+    pub(crate) leaves: usize,
     pub(crate) cpu: measure::Effort,
     pub(crate) disk: disk::Effort,
 }
@@ -50,6 +66,16 @@ impl Settings {
             attempts: 1_000,
             many_accounts: 100_000,
             many_assertions: 10_000,
+            starts: 5,
+            synced: 100,
+            syncs: 20_000,
+            full_syncs: 2_000,
+            changes: 60,
+            vaults: &[10, 100, 1_000, 10_000],
+            deployments: &[1_000, 10_000, 100_000, 1_000_000],
+            growth_round: 1_200,
+            mapped: 1_000_000,
+            leaves: 100_000,
             cpu: measure::Effort::LONG,
             disk: disk::Effort::LONG,
         }
@@ -64,8 +90,16 @@ impl Settings {
             round: 1_500,
             each_round: 300,
             attempts: 200,
-            many_accounts: 5_000,
+            many_accounts: 2_000,
             many_assertions: 2_000,
+            syncs: 1_500,
+            full_syncs: 200,
+            changes: 10,
+            vaults: &[10, 100],
+            deployments: &[200, 1_000, 5_000],
+            growth_round: 250,
+            mapped: 20_000,
+            leaves: 10_000,
             cpu: measure::Effort::SHORT,
             disk: disk::Effort::SHORT,
             ..Settings::full(cores, folder, shards, threads)
@@ -79,7 +113,7 @@ impl Settings {
         core: Option<usize>,
         commit: CommitMode,
     ) -> GatewayPlan<'a> {
-        GatewayPlan { folder, shards: self.shards, threads: self.threads, core, commit }
+        GatewayPlan { folder, shards: self.shards, threads: self.threads, core, commit, cache: None }
     }
 
     /// Says with a figure that its data was small.
@@ -90,6 +124,11 @@ impl Settings {
         } else {
             row
         }
+    }
+
+    /// Says of a figure of another size than asked for that it is not judged.
+    pub(crate) fn judged_at_full_size(&self, row: Row) -> Row {
+        if self.quick { row.unjudged("not measured at full size") } else { row }
     }
 
     /// HTTP requests of one slice of the hello.

@@ -6,7 +6,7 @@ use crate::Fallible;
 use crate::carrier::Peer;
 use axum::Router;
 use axum::body::{Body, Bytes as Body8};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -37,6 +37,8 @@ use tower::ServiceExt;
 
 /// Which evidence the stub's sessions name: none.
 pub(crate) const NO_EVIDENCE: [u8; 32] = [0; 32];
+/// Far above what a page of a sync has.
+const BYTES_MAX: usize = 1 << 20;
 /// As the gateway's.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -58,6 +60,7 @@ pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Fallible<(SocketAddr, 
     let router = Router::new()
         .route("/hello", get(async || "hello"))
         .route("/echo", post(async |body: Body8| cbor(body.to_vec())))
+        .route("/bytes/{len}", get(async |Path(len): Path<usize>| cbor(vec![7; len.min(BYTES_MAX)])))
         .route("/v1/sessions", post(open))
         .route("/v1/requests", post(request))
         .with_state(stub);
