@@ -155,17 +155,18 @@ impl CredentialKey {
             }
             Algorithm::EdDsa => {
                 let key = ed_dsa(Ed25519Seed::from_slice(private).ok_or(BadKey)?)?;
-                key.is_half_of(public)
+                key.with_half(public)
             }
             Algorithm::Es384 => {
                 let point = public.try_into().map_err(|_| BadKey)?;
                 es384(P384Scalar::from_slice(private).ok_or(BadKey)?, Some(point))
             }
-            Algorithm::Rs256 => rs256(SecretVec::new(private.to_vec()))?.is_half_of(public),
+            Algorithm::Rs256 => rs256(SecretVec::new(private.to_vec()))?.with_half(public),
         }
     }
 
-    fn is_half_of(self, public: &[u8]) -> Result<CredentialKey, BadKey> {
+    /// The key, if this is its public half.
+    fn with_half(self, public: &[u8]) -> Result<CredentialKey, BadKey> {
         if self.public().to_stored() == public { Ok(self) } else { Err(BadKey) }
     }
 

@@ -103,7 +103,7 @@ fn forms_in_memory(value: &[u8]) -> Vec<Vec<u8>> {
     let mut all = forms(value);
     all.push(value.iter().rev().copied().collect());
     for word in [4, 8] {
-        if value.len() % word == 0 {
+        if value.len().is_multiple_of(word) {
             all.push(value.chunks(word).flat_map(|word| word.iter().rev().copied()).collect());
         }
     }

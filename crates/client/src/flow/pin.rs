@@ -53,7 +53,7 @@ enum State {
     Asking(FlowSeed),
     Trying(FlowSeed, Attempt),
     /// With what proved the old PIN, if it was.
-    Preparing(FlowSeed, Setting, Option<Closing>),
+    Preparing(FlowSeed, Setting, Option<Box<Closing>>),
     Exposing(Setting),
     Over,
 }
@@ -101,7 +101,7 @@ impl PinChange {
         &mut self,
         home: &mut Home,
         seed: FlowSeed,
-        closing: Option<Closing>,
+        closing: Option<Box<Closing>>,
     ) -> Result<Step<u32>, FlowError> {
         let setting = Setting::start(home, &self.new, &self.costs, &seed)?;
         let finish = closing.as_ref().map(|closing| closing.command.clone());
@@ -130,7 +130,7 @@ impl PinChange {
             (State::Asking(seed), [Answer::PinStatus(status)]) => self.begin(home, seed, status),
             (State::Trying(seed, attempt), [Answer::Evaluated(evaluated)]) => {
                 let closing = attempt.finish(home, evaluated, &seed)?;
-                self.prepare(home, seed, Some(closing))
+                self.prepare(home, seed, Some(Box::new(closing)))
             }
             (State::Preparing(seed, mut setting, _), [.., Answer::Prepared(prepared)]) => {
                 let expose = setting.expose(home, prepared)?;

@@ -10,10 +10,13 @@ use keyferry_wire::frame::{Reply, ReplyFrame, Request, SessionOpened};
 use keyferry_wire::publish::{AccountProof, AuditPage, SyncPage};
 use serde_json::Value;
 
+/// Answers in the gateway's place, or lets it answer.
+type Answering = Box<dyn FnMut(&Asked) -> Option<Http> + Send>;
+
 /// What the host makes of the gateway's answers.
 pub(crate) enum Lie {
     /// Answers in the gateway's place.
-    Http(Box<dyn FnMut(&Asked) -> Option<Http> + Send>),
+    Http(Answering),
     /// Changes the message.
     Told(Box<dyn FnMut(&mut Told<'_>) + Send>),
 }
