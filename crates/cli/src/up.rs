@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Shards of a new deployment.
 const SHARDS: u16 = 16;
@@ -47,9 +49,10 @@ pub(crate) fn run(up: Up, json: bool) -> Result<(), Failure> {
         enclave: up.enclave,
     };
     let service = start(plan)?;
+    let signals = Signals::take()?;
     announce(&service, json)?;
     tell_manager("READY=1");
-    wait_for_signal(&service.running)?;
+    signals.wait(&service.running);
     tell_manager("STOPPING=1");
     service.running.stop();
     Ok(())
@@ -179,30 +182,51 @@ fn tell_manager(state: &str) {
     }
 }
 
-/// Serves until a signal ends it. SIGHUP has it look at its TLS files; from a terminal that goes away it means the end.
-fn wait_for_signal(running: &Running) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+/// The signals that end or reload the service. They are taken before anybody is told that it serves: whoever heard so
+/// may end it at once.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (terminate, interrupt, hangup) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+        Ok(Signals { runtime, terminate, interrupt, hangup })
+    }
+
+    /// Serves until a signal ends it. SIGHUP has it look at its TLS files; from a terminal that goes away it means the
+    /// end.
+    fn wait(self, running: &Running) {
+        let Signals { runtime, mut terminate, mut interrupt, mut hangup } = self;
         let in_terminal = std::io::stdin().is_terminal();
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => {
-                    if in_terminal {
-                        return Ok(());
-                    }
-                    if !running.reload() {
-                        tracing::info!("nothing to reload: there are no TLS files");
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    _ = hangup.recv() => {
+                        if in_terminal {
+                            return;
+                        }
+                        if !running.reload() {
+                            tracing::info!("nothing to reload: there are no TLS files");
+                        }
                     }
                 }
             }
-        }
-    })
+        });
+    }
 }
 
 /// Structured logs without user data on stderr; `KEYFERRY_LOG` sets the level.
