@@ -213,6 +213,37 @@ mod sqlite_alone {
     }
 
     #[test]
+    fn a_store_of_schema_1_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut world = World::new(0);
+        let mut edits = [1, 2].map(|n| world.edit(account(n)));
+        edits[0].devices.push(device_put(2, &[2; 1100], Some([2; 32])));
+        edits[0].devices.push(device_put(1, &[1; 1100], None));
+        edits[1].devices.push(device_put(1, &[3; 1100], Some([3; 32])));
+        let first = world.batch(edits.into());
+        store.commit(None, std::slice::from_ref(&first)).unwrap();
+        drop(store);
+        let connection = rusqlite::Connection::open(folder.path().join("keyferry.db")).unwrap();
+        let back = "ALTER TABLE devices RENAME TO newer; \
+                    CREATE TABLE devices (shard INTEGER NOT NULL, number INTEGER NOT NULL, device BLOB NOT NULL, \
+                    access BLOB, row BLOB NOT NULL, PRIMARY KEY (shard, number, device)) WITHOUT ROWID; \
+                    INSERT INTO devices SELECT * FROM newer; DROP TABLE newer; PRAGMA user_version = 1;";
+        connection.execute_batch(back).unwrap();
+        drop(connection);
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let keys = [1, 2].map(|n| store.account(&account(n)).unwrap().unwrap().key);
+        assert_eq!(store.device_ids(keys[0]).unwrap(), [device(1), device(2)]);
+        assert_eq!(store.access(keys[0]).unwrap(), [(device(2), [2; 32])]);
+        assert_eq!(&store.devices(keys[1], &[device(1)]).unwrap()[0].row[..], [3; 1100]);
+        let edit = world.edit(account(1));
+        let second = world.batch(vec![edit]);
+        store.commit(None, &[second]).unwrap();
+        drop(store);
+        SqliteStore::open(folder.path()).unwrap();
+    }
+
+    #[test]
     fn a_full_disk_keeps_nothing_and_goes_on_after_space_is_freed() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(folder.path()).unwrap();

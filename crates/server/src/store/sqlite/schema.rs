@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use std::time::Duration;
 
 /// Number of the schema; a program refuses a file with a higher one.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
 /// order of the log, under which a piece of the leaves can be read without the rest.
@@ -36,14 +36,6 @@ CREATE TABLE accounts (
     row BLOB NOT NULL
 );
 CREATE UNIQUE INDEX accounts_by_id ON accounts (account, shard);
-CREATE TABLE devices (
-    shard INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    device BLOB NOT NULL,
-    access BLOB,
-    row BLOB NOT NULL,
-    PRIMARY KEY (shard, number, device)
-) WITHOUT ROWID;
 CREATE TABLE passkeys (
     shard INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -57,6 +49,19 @@ CREATE TABLE passkeys (
     PRIMARY KEY (shard, number, id)
 ) WITHOUT ROWID;
 CREATE INDEX passkeys_by_change ON passkeys (shard, number, vault_seq);
+";
+
+/// A device's row has about a kilobyte, which in a table `WITHOUT ROWID` would take an overflow page of its own: each
+/// sign-in would write two pages of 4 KB for it, and each device would take 4 KB more on the disk.
+const DEVICES: &str = "
+CREATE TABLE devices (
+    shard INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    access BLOB,
+    row BLOB NOT NULL,
+    PRIMARY KEY (shard, number, device)
+);
 ";
 
 /// A commit waits this long for whoever else holds the database (nobody should).
@@ -76,6 +81,7 @@ pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
     connection.set_prepared_statement_cache_capacity(32);
     match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
         0 => create(connection),
+        1 => leave_1(connection),
         SCHEMA => Ok(()),
         found => Err(OpenError::Newer { found }),
     }
@@ -90,7 +96,19 @@ pub(super) fn prepare_reader(connection: &Connection) -> Result<(), OpenError> {
 }
 
 fn create(connection: &Connection) -> Result<(), OpenError> {
-    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
+    connection
+        .execute_batch(&format!("BEGIN; {TABLES} {DEVICES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
+    Ok(())
+}
+
+/// From schema 1 to 2: devices lie in a table of another kind, in the order of their accounts.
+fn leave_1(connection: &Connection) -> Result<(), OpenError> {
+    connection.execute_batch(&format!(
+        "BEGIN; ALTER TABLE devices RENAME TO devices_1; {DEVICES} \
+         INSERT INTO devices (shard, number, device, access, row) \
+         SELECT shard, number, device, access, row FROM devices_1 ORDER BY number, device; \
+         DROP TABLE devices_1; PRAGMA user_version = 2; COMMIT;"
+    ))?;
     Ok(())
 }
 

@@ -150,11 +150,14 @@ fn write_device(
     number: i64,
     put: &DevicePut,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO devices (shard, number, device, access, row) VALUES (?1, ?2, ?3, ?4, ?5) \
-               ON CONFLICT DO UPDATE SET access = ?4, row = ?5";
     let access = put.access.as_ref().map(|hash| &hash[..]);
-    let device = &put.device.0[..];
-    transaction.prepare_cached(sql)?.execute(params![shard.0, number, device, access, &put.row[..]])?;
+    let row = params![shard.0, number, &put.device.0[..], access, &put.row[..]];
+    // Nearly always it is there.
+    let sql = "UPDATE devices SET access = ?4, row = ?5 WHERE shard = ?1 AND number = ?2 AND device = ?3";
+    if transaction.prepare_cached(sql)?.execute(row)? == 0 {
+        let sql = "INSERT INTO devices (shard, number, device, access, row) VALUES (?1, ?2, ?3, ?4, ?5)";
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
     Ok(())
 }
 
