@@ -107,8 +107,8 @@ impl SqliteStore {
 }
 
 /// Pages of 4 KB after which the write-ahead log is moved: few enough that a start after a crash reads them in
-/// milliseconds, many enough that a page which changes often is moved once for many changes.
-const LOGGED_PAGES_MAX: usize = 4000;
+/// hundredths of a second, many enough that a page which changes often is moved once for many changes.
+const LOGGED_PAGES_MAX: usize = 8000;
 
 /// Whether the write-ahead log was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
