@@ -244,6 +244,41 @@ mod sqlite_alone {
     }
 
     #[test]
+    fn what_a_refused_commit_held_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut world = World::new(0);
+        let edits = vec![world.edit(account(1)), world.edit(account(2))];
+        let first = world.batch(edits);
+        let mut forged = first.clone();
+        // Refused after its rows were written: two batches with one place.
+        forged.number = 1;
+        forged.leaves = Vec::new().into();
+        let mut twice = first.clone();
+        twice.number = 2;
+        assert!(store.commit(None, &[forged, twice]).is_err());
+        an_empty_store_has_nothing_of(&store, 1);
+        store.commit(None, &[first]).unwrap();
+        let mut edits = vec![world.edit(account(2)), world.edit(account(1))];
+        edits[0].devices.push(device_put(1, b"of two", None));
+        let second = world.batch(edits);
+        store.commit(None, std::slice::from_ref(&second)).unwrap();
+        let [one, two] = [1, 2].map(|n| store.account(&account(n)).unwrap().unwrap());
+        assert_eq!(
+            (one.state, two.state),
+            (second.accounts[1].state.clone(), second.accounts[0].state.clone())
+        );
+        assert_eq!(store.device_ids(one.key).unwrap(), []);
+        assert_eq!(store.device_ids(two.key).unwrap(), [device(1)]);
+        assert_eq!(store.leaf(ShardId(0), 3).unwrap().unwrap().previous, Some(1));
+    }
+
+    fn an_empty_store_has_nothing_of(store: &SqliteStore, n: u8) {
+        assert_eq!(store.account(&account(n)).unwrap(), None);
+        assert_eq!(store.tail(ShardId(0)).unwrap(), None);
+    }
+
+    #[test]
     fn a_full_disk_keeps_nothing_and_goes_on_after_space_is_freed() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(folder.path()).unwrap();

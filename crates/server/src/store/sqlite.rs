@@ -48,6 +48,7 @@ pub enum OpenError {
 /// The writer. Holds the folder's lock for as long as it lives.
 pub struct SqliteStore {
     connection: Connection,
+    recent: write::Recent,
     path: PathBuf,
     /// Pages in the write-ahead log, roughly.
     logged_pages: usize,
@@ -73,7 +74,7 @@ impl SqliteStore {
         let path = folder.join("keyferry.db");
         let connection = Connection::open(&path)?;
         schema::prepare_writer(&connection)?;
-        Ok(SqliteStore { connection, path, logged_pages: 0, _lock: lock })
+        Ok(SqliteStore { connection, recent: write::Recent::default(), path, logged_pages: 0, _lock: lock })
     }
 
     /// A reader of this store.
@@ -139,7 +140,7 @@ impl SqliteReader {
 impl Store for SqliteStore {
     fn commit(&mut self, service: Option<&ServiceRow>, batches: &[Batch]) -> Result<(), CommitError> {
         self.logged_pages += batches.iter().map(pages_of).sum::<usize>();
-        write::commit(&mut self.connection, service, batches)
+        write::commit(&mut self.connection, &mut self.recent, service, batches)
     }
 }
 
