@@ -60,6 +60,7 @@ pub enum OpenError {
 /// The writer. Holds the folder's lock for as long as it lives.
 pub struct SqliteStore {
     connection: Connection,
+    recent: write::Recent,
     path: PathBuf,
     /// Pages in the write-ahead log, roughly.
     logged_pages: usize,
@@ -91,7 +92,7 @@ impl SqliteStore {
         let path = folder.join(DATABASE);
         let mut connection = Connection::open(&path)?;
         schema::prepare_writer(&mut connection, &path, say)?;
-        Ok(SqliteStore { connection, path, logged_pages: 0, _lock: lock })
+        Ok(SqliteStore { connection, recent: write::Recent::default(), path, logged_pages: 0, _lock: lock })
     }
 
     /// A reader of this store.
@@ -142,8 +143,8 @@ pub fn kept_by_upgrade(folder: &Path, found: i64) -> PathBuf {
 }
 
 /// Pages of 4 KB after which the write-ahead log is moved: few enough that a start after a crash reads them in
-/// milliseconds, many enough that a page which changes often is moved once for many changes.
-const LOGGED_PAGES_MAX: usize = 4000;
+/// hundredths of a second, many enough that a page which changes often is moved once for many changes.
+const LOGGED_PAGES_MAX: usize = 8000;
 
 /// Whether the write-ahead log was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,13 +229,14 @@ fn percent_encoded(path: &Path) -> String {
 impl Store for SqliteStore {
     fn commit(&mut self, service: Option<&ServiceRow>, batches: &[Batch]) -> Result<(), CommitError> {
         self.logged_pages += batches.iter().map(pages_of).sum::<usize>();
-        write::commit(&mut self.connection, service, batches)
+        write::commit(&mut self.connection, &mut self.recent, service, batches)
     }
 }
 
-/// Pages that a batch writes, roughly: its own row, and for an account its row, its index, and each row that changed.
+/// Pages that a batch writes, roughly: its own row, and for an account its row, those of its devices, and for each
+/// passkey its row and its index.
 fn pages_of(batch: &Batch) -> usize {
-    let accounts = batch.accounts.iter().map(|put| 2 + put.devices.len() + 2 * put.passkeys.len());
+    let accounts = batch.accounts.iter().map(|put| 1 + put.devices.len() + 2 * put.passkeys.len());
     4 + batch.leaves.len() / 4096 + accounts.sum::<usize>()
 }
 

@@ -24,22 +24,45 @@ pub(super) struct Step {
 }
 
 /// The steps from the first schema to today's, in order and without a gap: a change of `schema::TABLES` adds one.
-pub(super) const STEPS: &[Step] = &[Step {
-    from: 1,
-    what: "passkeys name a large blob, which lies apart",
-    run: |transaction, _| {
-        transaction.execute_batch(
-            "ALTER TABLE passkeys ADD COLUMN large_blob BLOB;
-             CREATE TABLE large_blobs (
-                 shard INTEGER NOT NULL,
-                 number INTEGER NOT NULL,
-                 id BLOB NOT NULL,
-                 sealed BLOB NOT NULL,
-                 PRIMARY KEY (shard, number, id)
-             );",
-        )
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        from: 1,
+        what: "passkeys name a large blob, which lies apart",
+        run: |transaction, _| {
+            transaction.execute_batch(
+                "ALTER TABLE passkeys ADD COLUMN large_blob BLOB;
+                 CREATE TABLE large_blobs (
+                     shard INTEGER NOT NULL,
+                     number INTEGER NOT NULL,
+                     id BLOB NOT NULL,
+                     sealed BLOB NOT NULL,
+                     PRIMARY KEY (shard, number, id)
+                 );",
+            )
+        },
     },
-}];
+    Step {
+        from: 2,
+        what: "devices lie in a table that holds their rows without overflow pages",
+        run: |transaction, _| {
+            // As schema 3 made it: later changes of the table are steps of their own.
+            transaction.execute_batch(
+                "ALTER TABLE devices RENAME TO devices_2;
+                 CREATE TABLE devices (
+                     shard INTEGER NOT NULL,
+                     number INTEGER NOT NULL,
+                     device BLOB NOT NULL,
+                     access BLOB,
+                     row BLOB NOT NULL,
+                     PRIMARY KEY (shard, number, device)
+                 );
+                 INSERT INTO devices (shard, number, device, access, row)
+                     SELECT shard, number, device, access, row FROM devices_2 ORDER BY number, device;
+                 DROP TABLE devices_2;",
+            )
+        },
+    },
+];
 
 /// Brings a file of schema `found` to `wanted`. `file` is where its database lies.
 pub(super) fn upgrade(

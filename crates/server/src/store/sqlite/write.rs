@@ -2,26 +2,50 @@
 
 use super::schema::{first_leaf, last_place, place};
 use crate::store::{CommitError, Newest, follow, linked_leaves, tail_after};
-use keyferry_wire::ShardId;
-use keyferry_wire::Wire;
 use keyferry_wire::door::{AccountPut, Batch, DevicePut, LargeBlobPut, ServiceRow};
 use keyferry_wire::ledger::LEAF_LEN;
 use keyferry_wire::publish::PasskeyRow;
+use keyferry_wire::{AccountId, ShardId, Wire};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// An account's number in the store and its newest leaf.
 type Known = Option<(i64, Option<u64>)>;
 
+/// Accounts that were written lately, as they are in the store. Nobody else writes to it, so that they need not be
+/// looked up before each write.
+#[derive(Default)]
+pub(super) struct Recent(HashMap<AccountId, (i64, Option<u64>)>);
+
+/// Accounts known at most: about 5 MB.
+const RECENT_MAX: usize = 50_000;
+
 pub(super) fn commit(
     connection: &mut Connection,
+    recent: &mut Recent,
+    service: Option<&ServiceRow>,
+    batches: &[Batch],
+) -> Result<(), CommitError> {
+    if recent.0.len() > RECENT_MAX {
+        recent.0.clear();
+    }
+    let done = commit_all(connection, recent, service, batches);
+    if done.is_err() {
+        recent.0.clear();
+    }
+    done
+}
+
+fn commit_all(
+    connection: &mut Connection,
+    recent: &mut Recent,
     service: Option<&ServiceRow>,
     batches: &[Batch],
 ) -> Result<(), CommitError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refusal)?;
     check(&transaction, batches)?;
-    write(&transaction, service, batches).map_err(refusal)?;
+    write(&transaction, recent, service, batches).map_err(refusal)?;
     transaction.commit().map_err(refusal)
 }
 
@@ -49,6 +73,7 @@ fn newest_state(transaction: &Transaction<'_>, shard: ShardId) -> rusqlite::Resu
 
 fn write(
     transaction: &Transaction<'_>,
+    recent: &mut Recent,
     service: Option<&ServiceRow>,
     batches: &[Batch],
 ) -> rusqlite::Result<()> {
@@ -60,16 +85,20 @@ fn write(
             .execute([service.to_bytes()])?;
     }
     for batch in batches {
-        write_batch(transaction, batch)?;
+        write_batch(transaction, recent, batch)?;
     }
     Ok(())
 }
 
-fn write_batch(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+fn write_batch(transaction: &Transaction<'_>, recent: &mut Recent, batch: &Batch) -> rusqlite::Result<()> {
     let mut tails = Vec::with_capacity(batch.accounts.len());
     for put in &batch.accounts {
-        let known = known(transaction, put)?;
-        write_account(transaction, batch, put, known)?;
+        let known = match recent.0.get(&put.account) {
+            Some(known) => Some(*known),
+            None => known(transaction, put)?,
+        };
+        let written = write_account(transaction, batch, put, known)?;
+        recent.0.insert(put.account, written);
         tails.push(known.and_then(|(_, tail)| tail));
     }
     let linked = linked_leaves(batch, |at| tails.get(at).copied().flatten());
@@ -99,14 +128,14 @@ fn write_account(
     batch: &Batch,
     put: &AccountPut,
     known: Known,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<(i64, Option<u64>)> {
     let state = &put.state;
     let tail = tail_after(batch, &put.leaves).or(known.and_then(|(_, tail)| tail));
     let number = match known {
         Some((number, _)) => {
             let sql = "UPDATE accounts SET map_key = ?2, seq = ?3, head = ?4, vault_seq = ?5, vault_root = ?6, \
                        tail = ?7, row = ?8 WHERE number = ?1";
-            transaction.prepare_cached(sql)?.execute(params![
+            let changed = transaction.prepare_cached(sql)?.execute(params![
                 number,
                 &put.map_key[..],
                 state.seq,
@@ -116,6 +145,9 @@ fn write_account(
                 tail,
                 &state.row[..],
             ])?;
+            if changed == 0 {
+                return Err(rusqlite::Error::StatementChangedRows(0));
+            }
             number
         }
         None => {
@@ -144,7 +176,7 @@ fn write_account(
     for put in &put.large_blobs {
         write_large_blob(transaction, batch.shard, number, put)?;
     }
-    Ok(())
+    Ok((number, tail))
 }
 
 fn write_device(
@@ -153,11 +185,14 @@ fn write_device(
     number: i64,
     put: &DevicePut,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO devices (shard, number, device, access, row) VALUES (?1, ?2, ?3, ?4, ?5) \
-               ON CONFLICT DO UPDATE SET access = ?4, row = ?5";
     let access = put.access.as_ref().map(|hash| &hash[..]);
-    let device = &put.device.0[..];
-    transaction.prepare_cached(sql)?.execute(params![shard.0, number, device, access, &put.row[..]])?;
+    let row = params![shard.0, number, &put.device.0[..], access, &put.row[..]];
+    // Nearly always it is there.
+    let sql = "UPDATE devices SET access = ?4, row = ?5 WHERE shard = ?1 AND number = ?2 AND device = ?3";
+    if transaction.prepare_cached(sql)?.execute(row)? == 0 {
+        let sql = "INSERT INTO devices (shard, number, device, access, row) VALUES (?1, ?2, ?3, ?4, ?5)";
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
     Ok(())
 }
 
