@@ -9,6 +9,7 @@ use crate::random::SystemRandom;
 use keyferry_client::audit::{Audit, Entry};
 use keyferry_client::flow::FlowError;
 use keyferry_client::live::{Announced, Backoff, Look, position};
+use keyferry_client::sync::Synced;
 use keyferry_wire::publish::Hint;
 use keyferry_wire::refusal::Code;
 use std::collections::VecDeque;
@@ -101,7 +102,7 @@ impl Watch {
             standing: agent.standing(),
             what,
             announced: Announced::default(),
-            position: Hint::default(),
+            position: position(&agent.home),
             socket: None,
             lost: false,
             backoff: Backoff::default(),
@@ -208,7 +209,11 @@ impl Watch {
             }
             What::Vault => {
                 let synced = agent.catch_up(&mut self.announced)?;
-                if synced.changed > 0 {
+                // Counted from what this watch has told: another command on this home may have fetched it first.
+                let told = self.position.vault_seq;
+                let changed = agent.home.vault.rows.iter().filter(|row| row.vault_seq > told).count();
+                if changed > 0 {
+                    let synced = Synced { changed: u64::try_from(changed).unwrap_or(u64::MAX), ..synced };
                     self.queue.push_back(News::Synced(SyncDone::new(synced, agent.standing())));
                 }
                 self.position = position(&agent.home);
