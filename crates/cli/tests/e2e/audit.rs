@@ -390,7 +390,10 @@ fn edited_log_is_refused() {
     });
     scene.refused("a signature of nobody's", ADA_READS, |data| {
         Tables::open(data).edit(
-            "UPDATE batches SET checkpoint = replace(checkpoint, 'A', 'B') WHERE place = (SELECT max(place) FROM batches)",
+            // One character of the signature, which ends the note.
+            "UPDATE batches SET checkpoint = substr(checkpoint, 1, length(checkpoint) - 20) \
+             || CASE substr(checkpoint, length(checkpoint) - 19, 1) WHEN 'A' THEN 'B' ELSE 'A' END \
+             || substr(checkpoint, length(checkpoint) - 18) WHERE place = (SELECT max(place) FROM batches)",
         );
     });
     scene.refused("another seal", ADA_READS, |data| {
