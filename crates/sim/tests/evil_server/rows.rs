@@ -156,28 +156,27 @@ fn yesterdays_rows_and_a_deletion_undone() {
     stage.run(Errand::Delete).unwrap();
     // The phone has been told by the enclave that there is more, and asks again.
     stage.agent("phone").pin_status().unwrap();
+    let told_again = || stage.opened("phone").and_then(|mut phone| phone.sync()).unwrap_err();
     let old = yesterday.clone();
     stage.host.lie(Some(sync(move |page| page.account.clone_from(&old.account))));
-    let refused = stage.agent("phone").sync().unwrap_err().to_string();
+    let refused = told_again().to_string();
     assert!(refused.contains("it was rolled back"), "{refused}");
     stage.host.lie(Some(sync(|page| {
         for row in &mut page.rows {
             row.deleted = false;
         }
     })));
-    let refused = stage.agent("phone").sync().unwrap_err().to_string();
+    let refused = told_again().to_string();
     assert!(refused.contains(NOT_THE_VAULT), "{refused}");
     let row = yesterday.rows[0].clone();
     stage.host.lie(Some(sync(move |page| {
         let seq = page.rows[0].vault_seq;
         page.rows[0] = PasskeyRow { vault_seq: seq, ..row.clone() };
     })));
-    let refused = stage.agent("phone").sync().unwrap_err().to_string();
+    let refused = told_again().to_string();
     assert!(refused.contains("an older version of a passkey"), "{refused}");
     stage.host.lie(None);
-    let mut phone = stage.agent("phone");
-    assert_eq!(phone.sync().unwrap().changed, 1);
-    assert_eq!(phone.list().unwrap().passkeys.len(), 1);
+    assert_eq!(stage.agent("phone").list().unwrap().passkeys.len(), 1);
 }
 
 /// A passkey that is in no ledger: a false enclave, with a receipt that the host has kept from before.
