@@ -1,6 +1,7 @@
 //! PRF, credProtect and large blobs: what they give, to whom, and what they never give.
 
 use crate::client::{As, Device, assert_for, create_for};
+use crate::passkey::{asserted, created};
 use crate::world::{PIN, World, code, settled};
 use keyferry_crypto::hash::sha256;
 use keyferry_wire::command::*;
@@ -9,18 +10,6 @@ use keyferry_wire::refusal::Code;
 use keyferry_wire::{CredentialId, Wire, limits};
 
 const SALTS: PrfSalts = PrfSalts { first: [1; 32], second: Some([2; 32]) };
-
-fn created(world: &mut World, device: &mut Device, sender: As, create: CreatePasskey) -> Created {
-    let answers = world.ask(device, sender, &[Command::CreatePasskey(create)]);
-    let [Answer::Created(created)] = &answers[..] else { panic!("{answers:?}") };
-    created.clone()
-}
-
-fn asserted(world: &mut World, device: &mut Device, sender: As, assert: Assert) -> Asserted {
-    let answers = world.ask(device, sender, &[Command::Assert(assert)]);
-    let [Answer::Asserted(asserted)] = &answers[..] else { panic!("{answers:?}") };
-    asserted.clone()
-}
 
 fn with_prf(id: CredentialId) -> Assert {
     Assert { prf: Some(SALTS), ..assert_for(id, "example.com") }

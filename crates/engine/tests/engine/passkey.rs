@@ -14,13 +14,13 @@ const BE: u8 = 0x08;
 const BS: u8 = 0x10;
 const AT: u8 = 0x40;
 
-fn created(world: &mut World, device: &mut Device, sender: As, create: CreatePasskey) -> Created {
+pub(crate) fn created(world: &mut World, device: &mut Device, sender: As, create: CreatePasskey) -> Created {
     let answers = world.ask(device, sender, &[Command::CreatePasskey(create)]);
     let [Answer::Created(created)] = &answers[..] else { panic!("{answers:?}") };
     created.clone()
 }
 
-fn asserted(world: &mut World, device: &mut Device, sender: As, assert: Assert) -> Asserted {
+pub(crate) fn asserted(world: &mut World, device: &mut Device, sender: As, assert: Assert) -> Asserted {
     let answers = world.ask(device, sender, &[Command::Assert(assert)]);
     let [Answer::Asserted(asserted)] = &answers[..] else { panic!("{answers:?}") };
     asserted.clone()
