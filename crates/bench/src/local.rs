@@ -113,7 +113,7 @@ impl Local {
     /// What the gateway attaches to a sign-in of this member.
     pub(crate) fn view(&mut self, member: &Member) -> Fallible<AccountView> {
         let passkeys: Vec<_> = member.passkeys.iter().take(1).map(|passkey| passkey.id).collect();
-        Ok(self.desk.view(&self.reader, &member.account, &[member.device], &passkeys)?)
+        Ok(self.desk.view(&self.store, &member.account, &[member.device], &passkeys)?)
     }
 
     /// Runs requests of different accounts in one batch, to their replies.
@@ -124,7 +124,7 @@ impl Local {
         for frame in frames {
             self.tickets += 1;
             let before = thread_cpu_ns();
-            let view = self.desk.hinted(&self.reader, &frame)?;
+            let view = self.desk.hinted(&self.store, &frame)?;
             self.steps.view += thread_cpu_ns() - before;
             let shard = view.as_ref().map(|view| view.shard);
             waiting.insert(self.tickets, Waiting { seen: frame.seen, shard, need: None });
@@ -172,7 +172,7 @@ impl Local {
         }
         known.need = Some(need.clone());
         known.shard = Some(need.shard);
-        let view = self.desk.needed(&self.reader, &need)?;
+        let view = self.desk.needed(&self.store, &need)?;
         Ok(Work { ticket, frame: None, view: Some(view) })
     }
 

@@ -81,9 +81,6 @@ struct Cli {
     /// Number of shards; what `keyferry up` makes is 16.
     #[arg(long, value_name = "N", default_value_t = 16)]
     shards: u16,
-    /// Threads for connections, of the gateway and of the stub; the gateway's default is 2.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    threads: usize,
 }
 
 fn main() -> ExitCode {
@@ -105,7 +102,7 @@ fn run(cli: Cli) -> Fallible<()> {
     let folder = tempfile::Builder::new().prefix("bench-data-").tempdir_in(cli.data.unwrap_or(beside))?;
     let cores = host::Cores::pick()?;
     let make = if cli.quick { settings::Settings::quick } else { settings::Settings::full };
-    let settings = make(cores, folder.path().to_path_buf(), cli.shards, cli.threads);
+    let settings = make(cores, folder.path().to_path_buf(), cli.shards);
     let report = run::run(&settings, &wanted)?;
     if cli.json {
         println!("{}", report.json());

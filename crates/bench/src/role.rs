@@ -39,9 +39,6 @@ pub(crate) struct Gateway {
     /// Number of shards.
     #[arg(long)]
     shards: u16,
-    /// Threads for connections.
-    #[arg(long)]
-    threads: usize,
     /// Core to run on; both where it is left out.
     #[arg(long)]
     core: Option<usize>,
@@ -62,9 +59,6 @@ pub(crate) struct Enclave {
 
 #[derive(Args, Clone)]
 pub(crate) struct Stub {
-    /// Threads for connections.
-    #[arg(long)]
-    threads: usize,
     /// Core to run on.
     #[arg(long)]
     core: usize,
@@ -90,7 +84,6 @@ impl Gateway {
         }
         let mut config = Config::new(self.folder, ([127, 0, 0, 1], 0).into(), NAME);
         config.shards = self.shards;
-        config.worker_threads = self.threads;
         config.rates = UNLIMITED;
         config.commit = if self.each { CommitMode::Each } else { CommitMode::Group };
         config.cache_bytes = self.cache.unwrap_or(config.cache_bytes);
@@ -127,8 +120,8 @@ const UNLIMITED: RateLimits = RateLimits {
 impl Stub {
     fn run(self) -> Fallible<()> {
         host::pin(self.core)?;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(self.threads).enable_all().build()?;
+        // A thread for each core that it may use, as the gateway.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (address, peer) = stub::start(&runtime)?;
         announce(&json!({
             "address": address.to_string(),
@@ -165,7 +158,6 @@ pub(crate) struct Service {
 pub(crate) struct GatewayPlan<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) shards: u16,
-    pub(crate) threads: usize,
     pub(crate) core: Option<usize>,
     pub(crate) commit: CommitMode,
     pub(crate) cache: Option<usize>,
@@ -175,7 +167,7 @@ impl Service {
     pub(crate) fn gateway(plan: GatewayPlan<'_>) -> Fallible<Service> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("role-gateway").arg("--folder").arg(plan.folder);
-        command.args(["--shards", &plan.shards.to_string(), "--threads", &plan.threads.to_string()]);
+        command.args(["--shards", &plan.shards.to_string()]);
         if let Some(core) = plan.core {
             command.args(["--core", &core.to_string()]);
         }
@@ -188,9 +180,9 @@ impl Service {
         Service::start(command)
     }
 
-    pub(crate) fn stub(core: usize, threads: usize) -> Fallible<Service> {
+    pub(crate) fn stub(core: usize) -> Fallible<Service> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["role-stub", "--core", &core.to_string(), "--threads", &threads.to_string()]);
+        command.args(["role-stub", "--core", &core.to_string()]);
         Service::start(command)
     }
 

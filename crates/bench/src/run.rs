@@ -100,7 +100,7 @@ struct Found {
 pub(crate) fn run(settings: &Settings, wanted: &Wanted) -> Fallible<Report> {
     let (start, started) = (Instant::now(), host::now_rfc3339());
     let machine = host::machine(&settings.folder, settings.cores);
-    let stub = Service::stub(settings.cores.server, settings.threads)?;
+    let stub = Service::stub(settings.cores.server)?;
     eprintln!("ceilings");
     let before = ceilings(settings, &stub)?;
     let found = measure(settings, wanted, &stub, &before)?;

@@ -13,7 +13,6 @@ pub(crate) struct Settings {
     /// Where stores are made, on the disk that is measured.
     pub(crate) folder: PathBuf,
     pub(crate) shards: u16,
-    pub(crate) threads: usize,
     pub(crate) connections: usize,
     pub(crate) accounts: usize,
     pub(crate) passkeys: usize,
@@ -49,13 +48,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn full(cores: Cores, folder: PathBuf, shards: u16, threads: usize) -> Settings {
+    pub(crate) fn full(cores: Cores, folder: PathBuf, shards: u16) -> Settings {
         Settings {
             quick: false,
             cores,
             folder,
             shards,
-            threads,
             connections: 64,
             accounts: 10_000,
             passkeys: 10,
@@ -81,7 +79,7 @@ impl Settings {
         }
     }
 
-    pub(crate) fn quick(cores: Cores, folder: PathBuf, shards: u16, threads: usize) -> Settings {
+    pub(crate) fn quick(cores: Cores, folder: PathBuf, shards: u16) -> Settings {
         Settings {
             quick: true,
             accounts: 500,
@@ -102,7 +100,7 @@ impl Settings {
             leaves: 10_000,
             cpu: measure::Effort::SHORT,
             disk: disk::Effort::SHORT,
-            ..Settings::full(cores, folder, shards, threads)
+            ..Settings::full(cores, folder, shards)
         }
     }
 
@@ -113,7 +111,7 @@ impl Settings {
         core: Option<usize>,
         commit: CommitMode,
     ) -> GatewayPlan<'a> {
-        GatewayPlan { folder, shards: self.shards, threads: self.threads, core, commit, cache: None }
+        GatewayPlan { folder, shards: self.shards, core, commit, cache: None }
     }
 
     /// Says with a figure that its data was small.

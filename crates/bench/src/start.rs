@@ -64,7 +64,7 @@ pub(crate) fn empty(settings: &Settings) -> Fallible<Starts> {
 
 fn stub_start(settings: &Settings) -> Fallible<f64> {
     let start = Instant::now();
-    let stub = Service::stub(settings.cores.server, settings.threads)?;
+    let stub = Service::stub(settings.cores.server)?;
     Http::connect(stub.address)?.get("/hello")?;
     let took = ms(start);
     stub.stop()?;

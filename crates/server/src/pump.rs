@@ -1,8 +1,7 @@
 //! The one writer: takes what clients sent, gives it to the enclave in turns, makes the enclave's batches durable,
 //! and hands out replies only then.
 //!
-//! A turn carries what became durable in the turn before, so the enclave says the replies of a batch in the turn
-//! after its commit. Whatever goes wrong on the way (the enclave dies, the disk is full), everyone who waits is told,
+//! After each commit a turn tells the enclave what became durable, and the enclave says the replies of those batches. Whatever goes wrong on the way (the enclave dies, the disk is full), everyone who waits is told,
 //! and a fresh enclave starts from what is durable.
 
 mod boot;
@@ -27,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// What a client asks of the enclave, with the place for its answer.
@@ -158,6 +158,9 @@ pub struct Parts {
     pub cache_bytes: usize,
     /// How much goes into one commit.
     pub commit: CommitMode,
+    /// Where those who wait are woken, all of a turn at once; without it each is woken by itself, which costs a system
+    /// call and often two switches of threads each.
+    pub runtime: Option<Handle>,
 }
 
 /// The writer with its queue; runs on a thread of its own.
@@ -219,8 +222,8 @@ enum Trouble {
 
 /// Idle for so long: time to bring the files up to date.
 const IDLE: Duration = Duration::from_millis(20);
-/// Files lag no longer than this when busy.
-const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// Files lag no longer than this when busy: for each shard some eight files are made, put in place or removed.
+const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// How long a request waits before it asks for an RSA key again: a part of what making one takes.
 const KEY_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause between two starts of an enclave.

@@ -56,7 +56,7 @@ pub struct Config {
     pub queue_max: usize,
     /// How much goes into one commit.
     pub commit: CommitMode,
-    /// Threads for connections.
+    /// Threads for connections; by default one for each core that this process may use.
     pub worker_threads: usize,
     /// Bytes of rows that are kept at hand.
     pub cache_bytes: usize,
@@ -80,7 +80,7 @@ impl Config {
             live: LiveLimits::default(),
             queue_max: 4096,
             commit: CommitMode::Group,
-            worker_threads: 2,
+            worker_threads: thread::available_parallelism().map_or(2, usize::from),
             cache_bytes: CACHE_BYTES,
             anchor_level: 0,
             stand_ins: Vec::new(),
@@ -172,6 +172,12 @@ pub fn serve_with(
     let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&config.data.join("ledger")));
     let shared = Arc::new(open(&config, &store, Arc::clone(&files))?);
     let trails = store.reader()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads.max(1))
+        .enable_all()
+        .thread_name("keyferry-http")
+        .build()
+        .map_err(StartError::Threads)?;
     let (jobs, queue) = sync_channel(config.queue_max);
     let parts = Parts {
         shared: Arc::clone(&shared),
@@ -183,14 +189,9 @@ pub fn serve_with(
         shards: config.shards,
         cache_bytes: config.cache_bytes,
         commit: config.commit,
+        runtime: Some(runtime.handle().clone()),
     };
     let pump = Pump::start(parts, queue)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.worker_threads.max(1))
-        .enable_all()
-        .thread_name("keyferry-http")
-        .build()
-        .map_err(StartError::Threads)?;
     let listener = runtime
         .block_on(TcpListener::bind(config.listen))
         .map_err(|error| StartError::Listen(config.listen, error))?;

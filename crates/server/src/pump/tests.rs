@@ -34,6 +34,7 @@ impl Hand {
             shards: 1,
             cache_bytes: CACHE_BYTES,
             commit,
+            runtime: None,
         };
         let (jobs, queue) = channel();
         Hand { pump: Pump::start(parts, queue).unwrap(), files, script, jobs, _folder: folder }

@@ -53,7 +53,9 @@ impl Pump {
             return Ok(());
         };
         let metrics = &self.parts.shared.metrics;
-        metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
+        if !turn.work.is_empty() {
+            metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
+        }
         let answer = enclave.exchange(ToEnclave::Turn(turn))?;
         metrics.turns.note_time(started.elapsed());
         let Turned { out, batches } = match answer {
@@ -65,8 +67,13 @@ impl Pump {
         self.commit(&batches)
     }
 
-    /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next.
+    /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next. Word of
+    /// a commit goes alone and first: its replies need not wait until the requests behind them have been run.
     pub(super) fn gather(&mut self) -> Turn {
+        if !self.committed.is_empty() {
+            let committed = mem::take(&mut self.committed);
+            return Turn { now_ms: now_ms(), committed, opens: Vec::new(), work: Vec::new() };
+        }
         let mut gathered = Gathered::default();
         let mut later = VecDeque::new();
         let work_max = match self.parts.commit {
@@ -83,12 +90,7 @@ impl Pump {
             }
         }
         self.ready = later;
-        Turn {
-            now_ms: now_ms(),
-            committed: mem::take(&mut self.committed),
-            opens: gathered.opens,
-            work: gathered.work,
-        }
+        Turn { now_ms: now_ms(), committed: Vec::new(), opens: gathered.opens, work: gathered.work }
     }
 
     fn attach(&mut self, item: Item, gathered: &mut Gathered) {
@@ -119,14 +121,14 @@ impl Pump {
         gathered.work.push(Work { ticket, frame, view });
     }
 
+    /// Rows come from the writer's own connection: it stands at the desk's newest batch whenever a turn is put together,
+    /// and its pages stay at hand, while a reader drops its own at each commit.
     fn hinted(&self, frame: &RequestFrame) -> Result<Option<AccountView>, DeskError> {
-        let counter = &mut *self.parts.shared.counter();
-        counter.desk.hinted(&counter.reader, frame)
+        self.parts.shared.counter().desk.hinted(&self.parts.store, frame)
     }
 
     fn needed(&self, need: &Need) -> Result<AccountView, DeskError> {
-        let counter = &mut *self.parts.shared.counter();
-        counter.desk.needed(&counter.reader, need)
+        self.parts.shared.counter().desk.needed(&self.parts.store, need)
     }
 
     fn hand_out(&mut self, out: Vec<Out>) {
@@ -171,8 +173,10 @@ impl Pump {
                 answers.push((to, reply));
             }
         }
-        for (to, reply) in answers {
-            drop(to.send(Ok(reply)));
+        let say = move || answers.into_iter().for_each(|(to, reply)| drop(to.send(Ok(reply))));
+        match &self.parts.runtime {
+            Some(runtime) => drop(runtime.spawn(async move { say() })),
+            None => say(),
         }
     }
 

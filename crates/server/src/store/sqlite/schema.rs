@@ -89,7 +89,7 @@ pub(super) fn prepare_writer(
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The gateway moves the log by itself, when its reader stands at the newest commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -16 * 1024)?;
+    connection.pragma_update(None, "cache_size", -48 * 1024)?;
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.set_prepared_statement_cache_capacity(32);
     match version(connection)? {
