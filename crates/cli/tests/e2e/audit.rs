@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Device, PATIENCE, Person, Said, Service, StoredRow, Tables, World, assert_signed_by, copy_folder,
-    creation, from_base64url, request_for,
+    creation, from_base64url, place, request_for,
 };
 use rusqlite::types::Value as Cell;
 use serde_json::Value;
@@ -317,7 +317,7 @@ fn store_that_nobody_touched_alarms_nobody() {
 #[test]
 fn edited_log_is_refused() {
     let mut scene = Scene::new();
-    let number = |tables: &Tables, person: usize| tables.rows("accounts")[person].number("tail");
+    let number = |tables: &Tables, person: usize| tables.accounts()[person].number("tail");
     // The batch with the newest entry of an account, and the entry's place in it.
     let newest = |tables: &Tables, person: usize| {
         let tail = number(tables, person);
@@ -352,15 +352,15 @@ fn edited_log_is_refused() {
         patch(&tables, &batch, "leaves", |leaves| leaves[at + 224..at + LINKED_LEAF].copy_from_slice(&tail));
     });
     scene.refused("the newest entry forgotten", &["ada audit", "phone audit"], |data| {
-        Tables::open(data).edit("UPDATE accounts SET tail = tail - 2 WHERE number = 1");
+        Tables::open(data).edit("UPDATE rows SET tail = tail - 2 WHERE place = 1 << 16");
     });
     scene.refused("somebody else's entries", &["ada audit", "phone audit"], |data| {
         let tables = Tables::open(data);
         let tail = number(&tables, 1);
-        tables.edit(&format!("UPDATE accounts SET tail = {tail} WHERE number = 1"));
+        tables.edit(&format!("UPDATE rows SET tail = {tail} WHERE place = 1 << 16"));
     });
     scene.refused("no entries", &["ada audit", "phone audit"], |data| {
-        Tables::open(data).edit("UPDATE accounts SET tail = NULL WHERE number = 1");
+        Tables::open(data).edit("UPDATE rows SET tail = NULL WHERE place = 1 << 16");
     });
     scene.refused("a batch deleted in the middle", ADA_READS, |data| {
         let tables = Tables::open(data);
@@ -399,7 +399,8 @@ fn edited_log_is_refused() {
     scene.refused("another seal", ADA_READS, |data| {
         let tables = Tables::open(data);
         let last = tables.rows("batches").pop().unwrap();
-        patch(&tables, &last, "seal", flip(30));
+        let seal = last.bytes("leaves").len() - LINKED_LEAF;
+        patch(&tables, &last, "leaves", flip(seal + 30));
     });
 }
 
@@ -407,18 +408,18 @@ fn edited_log_is_refused() {
 fn exchanged_and_older_account_rows_are_refused() {
     const STATE: [&str; 5] = ["row", "seq", "head", "vault_seq", "vault_root"];
     let mut scene = Scene::new();
-    let earlier = Tables::open(&scene.earlier).rows("accounts");
+    let earlier = Tables::open(&scene.earlier).accounts();
     let swapped = |columns: &'static [&'static str]| {
         move |data: &Path| {
             let tables = Tables::open(data);
-            let rows = tables.rows("accounts");
+            let rows = tables.accounts();
             let mut swapped = [rows[0].clone(), rows[1].clone()];
             for column in columns {
                 swapped[0] = swapped[0].with(column, rows[1].cell(column));
                 swapped[1] = swapped[1].with(column, rows[0].cell(column));
             }
             // Ids are unique: out of the way first.
-            tables.edit("DELETE FROM accounts");
+            tables.edit("DELETE FROM rows WHERE account IS NOT NULL");
             swapped.iter().for_each(|row| tables.put(row));
         }
     };
@@ -431,30 +432,30 @@ fn exchanged_and_older_account_rows_are_refused() {
     scene.alarmed("an older account", ADA_ASKS, |data| Tables::open(data).put(&old));
     scene.alarmed("an older account's row alone", ADA_ASKS, |data| {
         let tables = Tables::open(data);
-        tables.put(&tables.rows("accounts")[0].with("row", old.cell("row")));
+        tables.put(&tables.accounts()[0].with("row", old.cell("row")));
     });
     scene.alarmed("an older account in newer clothes", ADA_ASKS, |data| {
         let tables = Tables::open(data);
-        let mut row = tables.rows("accounts")[0].clone();
+        let mut row = tables.accounts()[0].clone();
         for column in ["row", "head", "vault_seq", "vault_root"] {
             row = row.with(column, old.cell(column));
         }
         tables.put(&row);
     });
     scene.alarmed("an account deleted", ADA_ASKS, |data| {
-        Tables::open(data).edit("DELETE FROM accounts WHERE number = 1");
+        Tables::open(data).edit("DELETE FROM rows WHERE place = 1 << 16");
     });
     scene.alarmed("a sequence number raised", ADA_ASKS, |data| {
-        Tables::open(data).edit("UPDATE accounts SET seq = seq + 1 WHERE number = 1");
+        Tables::open(data).edit("UPDATE rows SET seq = seq + 1 WHERE place = 1 << 16");
     });
     scene.alarmed("a bit of the sealed record", ADA_ASKS, |data| {
         let tables = Tables::open(data);
-        patch(&tables, &tables.rows("accounts")[0], "row", |bytes| flip_middle(bytes));
+        patch(&tables, &tables.accounts()[0], "row", |bytes| flip_middle(bytes));
     });
     scene.alarmed("an account twice", ADA_ASKS, |data| {
         let tables = Tables::open(data);
-        let rows = tables.rows("accounts");
-        let twin = old.with("number", &Cell::Integer(77)).with("account", &Cell::Blob(vec![7; 32]));
+        let rows = tables.accounts();
+        let twin = old.with("place", &Cell::Integer(place(77))).with("account", &Cell::Blob(vec![7; 32]));
         assert_eq!(rows.len(), 2);
         tables.put(&twin);
     });
@@ -463,13 +464,12 @@ fn exchanged_and_older_account_rows_are_refused() {
 #[test]
 fn exchanged_and_older_device_rows_are_refused() {
     let mut scene = Scene::new();
-    let device = |number: i64| move |row: &StoredRow| row.number("number") == number;
-    let earlier: Vec<_> =
-        Tables::open(&scene.earlier).rows("devices").into_iter().filter(device(1)).collect();
+    let device = |number: i64| move |row: &StoredRow| row.account_number() == number;
+    let earlier: Vec<_> = Tables::open(&scene.earlier).devices().into_iter().filter(device(1)).collect();
     let [old] = &earlier[..] else { panic!("one device then") };
     // The laptop's own row, among the two that the account has now.
     let laptop = |tables: &Tables| {
-        tables.rows("devices").into_iter().find(|row| row.bytes("device") == old.bytes("device")).unwrap()
+        tables.devices().into_iter().find(|row| row.bytes("device") == old.bytes("device")).unwrap()
     };
     scene.alarmed("an older device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
@@ -479,7 +479,7 @@ fn exchanged_and_older_device_rows_are_refused() {
     scene.alarmed("a device deleted", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
         let id: String = old.bytes("device").iter().map(|byte| format!("{byte:02x}")).collect();
-        tables.edit(&format!("DELETE FROM devices WHERE device = x'{id}'"));
+        tables.edit(&format!("DELETE FROM rows WHERE device = x'{id}'"));
     });
     scene.alarmed("a bit of a device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
@@ -487,12 +487,12 @@ fn exchanged_and_older_device_rows_are_refused() {
     });
     scene.alarmed("another account's device", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
-        let other = tables.rows("devices").into_iter().find(device(2)).unwrap();
+        let other = tables.devices().into_iter().find(device(2)).unwrap();
         tables.put(&laptop(&tables).with("row", other.cell("row")));
     });
     scene.alarmed("the phone's row for the laptop's", LAPTOP_ASKS, |data| {
         let tables = Tables::open(data);
-        let phone = tables.rows("devices").into_iter().filter(device(1));
+        let phone = tables.devices().into_iter().filter(device(1));
         let phone = phone.into_iter().find(|row| row.bytes("device") != old.bytes("device")).unwrap();
         tables.put(&laptop(&tables).with("row", phone.cell("row")));
     });
@@ -504,7 +504,9 @@ fn exchanged_and_older_device_rows_are_refused() {
     // A device moved to another account is a stranger there.
     scene.refused("a device in another account", &[], |data| {
         let tables = Tables::open(data);
-        tables.put(&laptop(&tables).with("number", &Cell::Integer(2)));
+        let laptop = laptop(&tables);
+        tables.edit(&format!("DELETE FROM rows WHERE place = {}", laptop.number("place")));
+        tables.put(&laptop.with("place", &Cell::Integer(place(2) + 9)));
     });
 }
 
@@ -639,7 +641,7 @@ fn rows_edited_under_a_running_service_buy_nothing() {
     let mut scene = Scene::new();
     copy_folder(&scene.base, &scene.world.data());
     scene.service.try_start_again().unwrap();
-    let old = Tables::open(&scene.earlier).rows("accounts").remove(0);
+    let old = Tables::open(&scene.earlier).accounts().remove(0);
     let guess = scene.world.file("wrong", "wrong-and-long");
     let ada = Person::stranger(&scene.world, &scene.service, "ada");
     for left in [9, 8, 7] {

@@ -136,7 +136,7 @@ fn doctor_names_what_is_wrong_with_a_data_folder() {
 
     // A row that somebody changed, an older store under a newer ledger, and a store of a later version.
     let good = fs::read(data.join("store/keyferry.db")).unwrap();
-    Tables::open(&data).edit("UPDATE accounts SET seq = seq + 1");
+    Tables::open(&data).edit("UPDATE rows SET seq = seq + 1");
     assert!(report().found("ledger", "bad").contains("rows"));
     fs::write(data.join("store/keyferry.db"), &good).unwrap();
     Tables::open(&data).edit("DELETE FROM batches WHERE place = (SELECT max(place) FROM batches)");

@@ -20,7 +20,7 @@ pub(crate) use peer::{Cddl, RelyingParty, python, skip, workspace};
 pub(crate) use person::Person;
 pub(crate) use recorder::{Recorder, head_and_body};
 pub(crate) use service::{Service, children, is_alive, signal};
-pub(crate) use store::{StoredRow, Tables, copy_folder};
+pub(crate) use store::{StoredRow, Tables, copy_folder, place};
 pub(crate) use watching::Watching;
 pub(crate) use world::World;
 

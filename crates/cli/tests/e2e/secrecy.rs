@@ -68,7 +68,7 @@ fn places_in(folder: &Path, leave_out: &str, places: &mut Vec<Place>) {
 /// Every cell of every table: in the file a long one may be cut by a page's end.
 fn places_in_store(data: &Path, places: &mut Vec<Place>) {
     let tables = Tables::open(data);
-    for table in ["service", "batches", "accounts", "devices", "passkeys"] {
+    for table in ["service", "batches", "rows", "passkeys", "large_blobs"] {
         for row in tables.rows(table) {
             for (column, cell) in &row.cells {
                 let bytes = match cell {

@@ -273,8 +273,28 @@ mod sqlite_alone {
         store.commit(None, &[world.batch(vec![edit])]).unwrap();
     }
 
+    /// From today's tables to those of schema 2.
+    const BACK_TO_SCHEMA_2: &str = "
+        CREATE TABLE accounts (number INTEGER PRIMARY KEY, shard INTEGER NOT NULL, account BLOB NOT NULL,
+            map_key BLOB NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL, vault_seq INTEGER NOT NULL,
+            vault_root BLOB NOT NULL, tail INTEGER, row BLOB NOT NULL);
+        INSERT INTO accounts SELECT place >> 16, shard, account, map_key, seq, head, vault_seq, vault_root, tail, row
+            FROM rows WHERE account IS NOT NULL;
+        CREATE UNIQUE INDEX accounts_by_id ON accounts (account, shard);
+        CREATE TABLE devices (shard INTEGER NOT NULL, number INTEGER NOT NULL, device BLOB NOT NULL, access BLOB,
+            row BLOB NOT NULL, PRIMARY KEY (shard, number, device)) WITHOUT ROWID;
+        INSERT INTO devices SELECT 0, place >> 16, device, access, row FROM rows WHERE device IS NOT NULL;
+        DROP TABLE rows;
+        DROP INDEX batches_by_place;
+        ALTER TABLE batches RENAME TO newer;
+        CREATE TABLE batches (place INTEGER PRIMARY KEY, number INTEGER NOT NULL, count INTEGER NOT NULL,
+            checkpoint TEXT NOT NULL, seal BLOB NOT NULL, leaves BLOB NOT NULL);
+        INSERT INTO batches SELECT place, number, count, checkpoint, substr(leaves, -232, 224), leaves FROM newer;
+        DROP TABLE newer;
+        PRAGMA user_version = 2;";
+
     #[test]
-    fn devices_of_a_store_of_schema_2_are_read_and_written_on() {
+    fn rows_and_leaves_of_a_store_of_schema_2_are_read_and_written_on() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(folder.path()).unwrap();
         let mut world = World::new(0);
@@ -284,22 +304,28 @@ mod sqlite_alone {
         edits[1].devices.push(device_put(1, &[3; 1100], Some([3; 32])));
         let first = world.batch(edits.into());
         store.commit(None, std::slice::from_ref(&first)).unwrap();
+        let (tail, leaf) = (store.tail(ShardId(0)).unwrap(), store.leaf(ShardId(0), 1).unwrap());
+        let accounts = [1, 2].map(|n| store.account(&account(n)).unwrap());
+        assert!(tail.is_some() && leaf.is_some());
         drop(store);
         let connection = rusqlite::Connection::open(folder.path().join("keyferry.db")).unwrap();
-        let back = "ALTER TABLE devices RENAME TO newer; \
-                    CREATE TABLE devices (shard INTEGER NOT NULL, number INTEGER NOT NULL, device BLOB NOT NULL, \
-                    access BLOB, row BLOB NOT NULL, PRIMARY KEY (shard, number, device)) WITHOUT ROWID; \
-                    INSERT INTO devices SELECT * FROM newer; DROP TABLE newer; PRAGMA user_version = 2;";
-        connection.execute_batch(back).unwrap();
+        connection.execute_batch(BACK_TO_SCHEMA_2).unwrap();
         drop(connection);
         let mut store = SqliteStore::open(folder.path()).unwrap();
-        let keys = [1, 2].map(|n| store.account(&account(n)).unwrap().unwrap().key);
+        assert_eq!((store.tail(ShardId(0)).unwrap(), store.leaf(ShardId(0), 1).unwrap()), (tail, leaf));
+        assert_eq!([1, 2].map(|n| store.account(&account(n)).unwrap()), accounts);
+        let keys = accounts.map(|account| account.unwrap().key);
         assert_eq!(store.device_ids(keys[0]).unwrap(), [device(1), device(2)]);
         assert_eq!(store.access(keys[0]).unwrap(), [(device(2), [2; 32])]);
         assert_eq!(&store.devices(keys[1], &[device(1)]).unwrap()[0].row[..], [3; 1100]);
-        let edit = world.edit(account(1));
-        let second = world.batch(vec![edit]);
+        let mut edits = vec![world.edit(account(1)), world.edit(account(3))];
+        edits[0].devices.push(device_put(2, b"newer", Some([4; 32])));
+        edits[0].devices.push(device_put(3, b"third", None));
+        let second = world.batch(edits);
         store.commit(None, &[second]).unwrap();
+        assert_eq!(store.device_ids(keys[0]).unwrap(), [device(1), device(2), device(3)]);
+        assert_eq!(&store.devices(keys[0], &[device(2)]).unwrap()[0].row[..], b"newer");
+        assert_eq!(store.account(&account(3)).unwrap().unwrap().key.number, 3);
         drop(store);
         SqliteStore::open(folder.path()).unwrap();
     }

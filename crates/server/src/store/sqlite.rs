@@ -233,11 +233,11 @@ impl Store for SqliteStore {
     }
 }
 
-/// Pages that a batch writes, roughly: its own row, and for an account its row, those of its devices, and for each
-/// passkey its row and its index.
+/// Pages that a batch writes, roughly: its own row and its index, and for an account its rows, and for each passkey its
+/// row and its index.
 fn pages_of(batch: &Batch) -> usize {
-    let accounts = batch.accounts.iter().map(|put| 1 + put.devices.len() + 2 * put.passkeys.len());
-    4 + batch.leaves.len() / 4096 + accounts.sum::<usize>()
+    let accounts = batch.accounts.iter().map(|put| 1 + put.devices.len() / 2 + 2 * put.passkeys.len());
+    2 + batch.leaves.len() / 4096 + accounts.sum::<usize>()
 }
 
 /// Both kinds of connection read alike.

@@ -24,10 +24,27 @@ impl Tables {
         Tables { connection: Connection::open(file).unwrap() }
     }
 
-    /// Rows of a table in the order in which they were written first.
+    /// Rows of a table in the order of its key.
     #[track_caller]
     pub(crate) fn rows(&self, table: &'static str) -> Vec<StoredRow> {
-        let mut statement = self.connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        self.select(table, "true")
+    }
+
+    /// The rows that accounts have for themselves.
+    #[track_caller]
+    pub(crate) fn accounts(&self) -> Vec<StoredRow> {
+        self.select("rows", "account IS NOT NULL")
+    }
+
+    /// The rows of all devices.
+    #[track_caller]
+    pub(crate) fn devices(&self) -> Vec<StoredRow> {
+        self.select("rows", "device IS NOT NULL")
+    }
+
+    fn select(&self, table: &'static str, which: &str) -> Vec<StoredRow> {
+        let sql = format!("SELECT * FROM {table} NOT INDEXED WHERE {which}");
+        let mut statement = self.connection.prepare(&sql).unwrap();
         let names: Vec<_> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut rows = statement.query([]).unwrap();
         let mut found = Vec::new();
@@ -55,7 +72,18 @@ impl Tables {
     }
 }
 
+/// Where the store keeps the row of the account with this number; its devices follow.
+pub(crate) fn place(number: i64) -> i64 {
+    number << 16
+}
+
 impl StoredRow {
+    /// Number of the account that a row belongs to.
+    #[track_caller]
+    pub(crate) fn account_number(&self) -> i64 {
+        self.number("place") >> 16
+    }
+
     #[track_caller]
     pub(crate) fn cell(&self, name: &str) -> &Cell {
         let found = self.cells.iter().find(|(other, _)| other == name);

@@ -38,12 +38,12 @@ impl Rows {
         let tables = Tables::open(data);
         self.service = tables.rows("service").pop();
         self.leaves = tables.rows("batches").iter().flat_map(|batch| batch.bytes("leaves")).collect();
-        for (table, column, rows) in [
-            ("accounts", "row", &mut self.accounts),
-            ("devices", "row", &mut self.devices),
-            ("passkeys", "blob", &mut self.passkeys),
+        for (found, column, rows) in [
+            (tables.accounts(), "row", &mut self.accounts),
+            (tables.devices(), "row", &mut self.devices),
+            (tables.rows("passkeys"), "blob", &mut self.passkeys),
         ] {
-            rows.extend(tables.rows(table).into_iter().map(|row| (row.bytes(column), row)));
+            rows.extend(found.into_iter().map(|row| (row.bytes(column), row)));
         }
         self.passkeys.remove(&[][..]);
     }

@@ -62,6 +62,54 @@ pub(super) const STEPS: &[Step] = &[
             )
         },
     },
+    Step {
+        from: 3,
+        what: "batches lie in the order of their commits, and the rows of devices beside their account's",
+        run: |transaction, say| {
+            transaction.execute_batch(
+                "ALTER TABLE batches RENAME TO batches_3;
+                 CREATE TABLE batches (
+                     id INTEGER PRIMARY KEY,
+                     place INTEGER NOT NULL,
+                     number INTEGER NOT NULL,
+                     count INTEGER NOT NULL,
+                     checkpoint TEXT NOT NULL,
+                     leaves BLOB NOT NULL
+                 );
+                 INSERT INTO batches (place, number, count, checkpoint, leaves)
+                     SELECT place, number, count, checkpoint, leaves FROM batches_3 ORDER BY place;
+                 CREATE UNIQUE INDEX batches_by_place ON batches (place);
+                 DROP TABLE batches_3;",
+            )?;
+            say("the ledger's leaves are done");
+            transaction.execute_batch(
+                "CREATE TABLE rows (
+                     place INTEGER PRIMARY KEY,
+                     device BLOB,
+                     access BLOB,
+                     account BLOB,
+                     shard INTEGER,
+                     map_key BLOB,
+                     seq INTEGER,
+                     head BLOB,
+                     vault_seq INTEGER,
+                     vault_root BLOB,
+                     tail INTEGER,
+                     row BLOB NOT NULL
+                 );
+                 INSERT INTO rows
+                     SELECT number << 16, NULL, NULL, account, shard, map_key, seq, head, vault_seq, vault_root,
+                            tail, row FROM accounts
+                     UNION ALL
+                     SELECT number << 16 | row_number() OVER (PARTITION BY number ORDER BY rowid), device, access,
+                            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, row FROM devices
+                     ORDER BY 1;
+                 CREATE UNIQUE INDEX rows_by_account ON rows (account, shard) WHERE account IS NOT NULL;
+                 DROP TABLE accounts;
+                 DROP TABLE devices;",
+            )
+        },
+    },
 ];
 
 /// Brings a file of schema `found` to `wanted`. `file` is where its database lies.

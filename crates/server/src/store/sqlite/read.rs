@@ -1,6 +1,6 @@
 //! All reads, for the writer's connection and the reader's alike.
 
-use super::schema::{first_leaf, last_place, place};
+use super::schema::{first_leaf, last_place, last_slot, number_of, place, slots};
 use crate::store::{
     AccountKey, LINKED_LEAF_LEN, ReadError, StoredAccount, StoredLeaf, StoredLeaves, StoredTail, stored_leaf,
     unlinked,
@@ -12,7 +12,7 @@ use keyferry_wire::{AccountId, CredentialId, DeviceId, Hash, ShardId, Wire};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-const ACCOUNT: &str = "account, shard, number, map_key, seq, head, vault_seq, vault_root, tail, row";
+const ACCOUNT: &str = "account, shard, place, map_key, seq, head, vault_seq, vault_root, tail, row";
 const PASSKEY: &str = "id, version, vault_seq, deleted, epoch, blob, metadata, large_blob";
 
 pub(super) fn service(connection: &Connection) -> Result<Option<ServiceRow>, ReadError> {
@@ -27,15 +27,17 @@ pub(super) fn service(connection: &Connection) -> Result<Option<ServiceRow>, Rea
 
 pub(super) fn tail(connection: &Connection, shard: ShardId) -> Result<Option<StoredTail>, ReadError> {
     reading("the end of a log", || {
-        let sql = "SELECT place, number, count, checkpoint, seal FROM batches WHERE place BETWEEN ?1 AND ?2 \
+        let sql = "SELECT place, number, count, checkpoint, leaves FROM batches WHERE place BETWEEN ?1 AND ?2 \
                    ORDER BY place DESC LIMIT 1";
         let mut statement = connection.prepare_cached(sql)?;
         let row = statement.query_row((place(shard, 0), last_place(shard)), |row| {
+            let leaves = row.get_ref(4)?.as_blob()?;
+            let last = leaves.rchunks_exact(LINKED_LEAF_LEN).next().and_then(|linked| linked.get(..LEAF_LEN));
             Ok(StoredTail {
                 number: row.get(1)?,
                 size: first_leaf(row.get(0)?).saturating_add(row.get::<_, u64>(2)?),
                 checkpoint: row.get(3)?,
-                seal: row.get(4)?,
+                seal: last.unwrap_or_default().to_vec(),
             })
         });
         row.optional()
@@ -49,7 +51,7 @@ pub(super) fn leaves_from(
     each: &mut dyn FnMut(StoredLeaves) -> bool,
 ) -> Result<(), ReadError> {
     reading("batches", || {
-        let Some(start) = batch_of(connection, shard, from)? else {
+        let Some((_, start)) = batch_of(connection, shard, from)? else {
             return Ok(());
         };
         let sql = "SELECT place, leaves FROM batches WHERE place BETWEEN ?1 AND ?2 ORDER BY place";
@@ -73,7 +75,9 @@ pub(super) fn accounts(
     each: &mut dyn FnMut(AccountId, StoredAccount),
 ) -> Result<(), ReadError> {
     reading("accounts", || {
-        let mut statement = connection.prepare_cached(&format!("SELECT {ACCOUNT} FROM accounts"))?;
+        // In the order of the table, not of the index: every page is read once.
+        let sql = format!("SELECT {ACCOUNT} FROM rows NOT INDEXED WHERE account IS NOT NULL");
+        let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let Fixed(account) = row.get(0)?;
@@ -89,8 +93,8 @@ pub(super) fn account(
 ) -> Result<Option<StoredAccount>, ReadError> {
     reading("an account", || {
         // A constant text: the cache of statements looks it up by its bytes.
-        const SQL: &str = "SELECT account, shard, number, map_key, seq, head, vault_seq, vault_root, tail, row \
-                           FROM accounts WHERE account = ?1";
+        const SQL: &str = "SELECT account, shard, place, map_key, seq, head, vault_seq, vault_root, tail, row \
+                           FROM rows WHERE account = ?1";
         connection.prepare_cached(SQL)?.query_row([&account.0[..]], account_row).optional()
     })
 }
@@ -101,11 +105,12 @@ pub(super) fn devices(
     ids: &[DeviceId],
 ) -> Result<Vec<DeviceRow>, ReadError> {
     reading("devices", || {
-        let sql = "SELECT row FROM devices WHERE shard = ?1 AND number = ?2 AND device = ?3";
+        let sql = "SELECT row FROM rows WHERE place BETWEEN ?1 AND ?2 AND device = ?3";
         let mut statement = connection.prepare_cached(sql)?;
         let mut found = Vec::with_capacity(ids.len());
+        let (first, last) = (slots(at.number), last_slot(slots(at.number)));
         for id in ids {
-            let row = statement.query_row((at.shard.0, at.number, &id.0[..]), |row| row.get::<_, Vec<u8>>(0));
+            let row = statement.query_row((first, last, &id.0[..]), |row| row.get::<_, Vec<u8>>(0));
             found.extend(row.optional()?.map(|row| DeviceRow { device: *id, row: row.into() }));
         }
         Ok(found)
@@ -114,9 +119,10 @@ pub(super) fn devices(
 
 pub(super) fn device_ids(connection: &Connection, at: AccountKey) -> Result<Vec<DeviceId>, ReadError> {
     reading("devices", || {
-        let sql = "SELECT device FROM devices WHERE shard = ?1 AND number = ?2";
+        let sql =
+            "SELECT device FROM rows WHERE place BETWEEN ?1 AND ?2 AND device IS NOT NULL ORDER BY device";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map((at.shard.0, at.number), |row| {
+        let rows = statement.query_map((slots(at.number), last_slot(slots(at.number))), |row| {
             let Fixed(id) = row.get(0)?;
             Ok(DeviceId(id))
         })?;
@@ -126,10 +132,9 @@ pub(super) fn device_ids(connection: &Connection, at: AccountKey) -> Result<Vec<
 
 pub(super) fn access(connection: &Connection, at: AccountKey) -> Result<Vec<(DeviceId, Hash)>, ReadError> {
     reading("devices", || {
-        let sql =
-            "SELECT device, access FROM devices WHERE shard = ?1 AND number = ?2 AND access IS NOT NULL";
+        let sql = "SELECT device, access FROM rows WHERE place BETWEEN ?1 AND ?2 AND access IS NOT NULL";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map((at.shard.0, at.number), |row| {
+        let rows = statement.query_map((slots(at.number), last_slot(slots(at.number))), |row| {
             let (Fixed(id), Fixed(access)) = (row.get(0)?, row.get(1)?);
             Ok((DeviceId(id), access))
         })?;
@@ -203,12 +208,12 @@ pub(super) fn leaf(
     index: u64,
 ) -> Result<Option<StoredLeaf>, ReadError> {
     reading("a leaf", || {
-        let Some(batch) = batch_of(connection, shard, index)? else {
+        let Some((batch, place)) = batch_of(connection, shard, index)? else {
             return Ok(None);
         };
         // Reads these bytes alone: a batch has up to a quarter of a megabyte.
         let blob = connection.blob_open("main", "batches", "leaves", batch, true)?;
-        let at = usize::try_from(index.saturating_sub(first_leaf(batch))).unwrap_or(usize::MAX);
+        let at = usize::try_from(index.saturating_sub(first_leaf(place))).unwrap_or(usize::MAX);
         let start = at.saturating_mul(LINKED_LEAF_LEN);
         if start.saturating_add(LINKED_LEAF_LEN) > blob.len() {
             return Ok(None);
@@ -219,19 +224,19 @@ pub(super) fn leaf(
     })
 }
 
-/// Key of the batch that a leaf is in, if the shard has batches up to there.
-fn batch_of(connection: &Connection, shard: ShardId, leaf: u64) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT place FROM batches WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
+/// Id and place of the batch that a leaf is in, if the shard has batches up to there.
+fn batch_of(connection: &Connection, shard: ShardId, leaf: u64) -> rusqlite::Result<Option<(i64, i64)>> {
+    let sql = "SELECT id, place FROM batches WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
     connection
         .prepare_cached(sql)?
-        .query_row((place(shard, 0), place(shard, leaf)), |row| row.get(0))
+        .query_row((place(shard, 0), place(shard, leaf)), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
 fn account_row(row: &Row<'_>) -> rusqlite::Result<StoredAccount> {
     let (Fixed(map_key), Fixed(head), Fixed(vault_root)) = (row.get(3)?, row.get(5)?, row.get(7)?);
     Ok(StoredAccount {
-        key: AccountKey { shard: ShardId(row.get(1)?), number: row.get(2)? },
+        key: AccountKey { shard: ShardId(row.get(1)?), number: number_of(row.get(2)?) },
         map_key,
         state: AccountState {
             row: row.get::<_, Vec<u8>>(9)?.into(),

@@ -8,47 +8,44 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Number of the schema; a program refuses a file with a higher one and upgrades one with a lower (`migrate`).
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 
 /// `batches.place` is the shard in the upper 15 bits and the first leaf in the lower 48: one integer key, in the
-/// order of the log, under which a piece of the leaves can be read without the rest.
+/// order of the log. The batches themselves lie in the order of their commits, one behind the other: if each shard's
+/// lay in a place of its own, each commit would write into the middle of the table as often as there are shards, and
+/// split pages there.
 ///
-/// A device's row has about a kilobyte, which in a table `WITHOUT ROWID` would take an overflow page of its own: each
-/// sign-in would write two pages of 4 KB for it, and each device would take 4 KB more on the disk.
+/// `rows` has the row of an account and behind it those of its devices: a sign-in changes one of each, and so writes
+/// one page of 4 KB for both. `rows.place` is the account's number and in the lower 16 bits a slot: 0 for the account.
 const TABLES: &str = "
 CREATE TABLE service (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     row BLOB NOT NULL
 );
 CREATE TABLE batches (
-    place INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL,
     number INTEGER NOT NULL,
     count INTEGER NOT NULL,
     checkpoint TEXT NOT NULL,
-    seal BLOB NOT NULL,
     leaves BLOB NOT NULL
 );
-CREATE TABLE accounts (
-    number INTEGER PRIMARY KEY,
-    shard INTEGER NOT NULL,
-    account BLOB NOT NULL,
-    map_key BLOB NOT NULL,
-    seq INTEGER NOT NULL,
-    head BLOB NOT NULL,
-    vault_seq INTEGER NOT NULL,
-    vault_root BLOB NOT NULL,
+CREATE UNIQUE INDEX batches_by_place ON batches (place);
+CREATE TABLE rows (
+    place INTEGER PRIMARY KEY,
+    device BLOB,
+    access BLOB,
+    account BLOB,
+    shard INTEGER,
+    map_key BLOB,
+    seq INTEGER,
+    head BLOB,
+    vault_seq INTEGER,
+    vault_root BLOB,
     tail INTEGER,
     row BLOB NOT NULL
 );
-CREATE UNIQUE INDEX accounts_by_id ON accounts (account, shard);
-CREATE TABLE devices (
-    shard INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    device BLOB NOT NULL,
-    access BLOB,
-    row BLOB NOT NULL,
-    PRIMARY KEY (shard, number, device)
-);
+CREATE UNIQUE INDEX rows_by_account ON rows (account, shard) WHERE account IS NOT NULL;
 CREATE TABLE passkeys (
     shard INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -77,6 +74,9 @@ const BUSY_MS: u64 = 250;
 
 /// Bits of a leaf's index in `batches.place`.
 const LEAF_BITS: u32 = 48;
+
+/// Bits of a slot in `rows.place`.
+const SLOT_BITS: u32 = 16;
 
 /// Makes the writer's connection ready; makes the tables, or upgrades them.
 pub(super) fn prepare_writer(
@@ -124,6 +124,21 @@ pub(super) fn place(shard: ShardId, leaf: u64) -> Option<i64> {
         return None;
     }
     i64::try_from(u64::from(shard.0) << LEAF_BITS | leaf).ok()
+}
+
+/// Key of an account's own row; those of its devices follow, up to and with [`last_slot`].
+pub(super) fn slots(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX >> SLOT_BITS) << SLOT_BITS
+}
+
+/// The last key that a device of the account with its own row at `slots` can have.
+pub(super) fn last_slot(slots: i64) -> i64 {
+    slots | ((1 << SLOT_BITS) - 1)
+}
+
+/// Number of the account that a row belongs to.
+pub(super) fn number_of(place: i64) -> u64 {
+    u64::try_from(place >> SLOT_BITS).unwrap_or(0)
 }
 
 /// The last key that a shard can have.
