@@ -11,7 +11,7 @@ use keyferry_enclave::sim::SimPlatform;
 use keyferry_engine::Engine;
 use keyferry_server::desk::CACHE_BYTES;
 use keyferry_server::ledger::{DiskFiles, LedgerFiles};
-use keyferry_server::store::{Checkpointed, SqliteReader};
+use keyferry_server::store::SqliteReader;
 use keyferry_server::{Desk, KeyBroker, SqliteStore, Store};
 use keyferry_wire::cbor::Limits;
 use keyferry_wire::door::{
@@ -207,7 +207,8 @@ impl Local {
             clock.lap(&mut self.steps.apply);
             self.committed = references(&turned.batches);
             let start = Instant::now();
-            if self.store.checkpoint_if_due()? == Checkpointed::Done {
+            if self.store.log_is_long() {
+                self.store.move_log()?;
                 self.reader.refresh()?;
                 self.walls.1.push(u64::try_from(start.elapsed().as_nanos())?);
             }

@@ -14,10 +14,12 @@ use crate::request::Actor;
 use crate::session::Received;
 use crate::shard::Shard;
 use keyferry_crypto::credential::RsaKey;
+use keyferry_crypto::hpke::BoxKey;
 use keyferry_crypto::label::Label;
 use keyferry_crypto::random::Random;
 use keyferry_crypto::seal;
 use keyferry_crypto::tree::SecurityDomainSecret;
+use keyferry_wire::cbor::Bytes;
 use keyferry_wire::command::{Answer, Command, Created};
 use keyferry_wire::ledger::{Event, Kind, NO_DEVICE, Outcome};
 use keyferry_wire::refusal::{Code, Refusal};
@@ -45,6 +47,8 @@ pub(crate) struct Context<'a> {
     pub(crate) replay: bool,
     /// The security domain secret, once something in this request opened it.
     pub(crate) sds: Option<SecurityDomainSecret>,
+    /// The member that the right PIN opened, with that secret sealed to it.
+    pub(crate) by_pin: Option<(BoxKey, Bytes)>,
     /// The key for a passkey of RS256, if one is ready.
     pub(crate) rsa: &'a mut Option<RsaKey>,
     pub(crate) events: Vec<Event>,
@@ -260,7 +264,10 @@ impl Context<'_> {
     /// The security domain secret: opened by a right PIN in this request, or by the half that the device sent.
     pub(crate) fn sds(&mut self) -> Result<&SecurityDomainSecret, Stop> {
         if self.sds.is_none() {
-            let opened = self.unwrap_sds()?;
+            let opened = match &self.by_pin {
+                Some((member, boxed)) => self.open_by_pin(member, boxed)?,
+                None => self.unwrap_sds()?,
+            };
             self.sds = Some(opened);
         }
         match &self.sds {
@@ -287,10 +294,19 @@ impl Context<'_> {
         opened
             .and_then(SecurityDomainSecret::from_slice)
             .filter(|sds| record.sds_hash == Some(sds.hash(&self.account.id.0, u64::from(record.epoch))))
-            .ok_or_else(|| {
-                Stop::Refused(Refusal::new(Code::Stale, "the device's half does not open this account"))
-            })
+            .ok_or_else(no_half)
     }
+
+    /// Opens the account's secret as the member that the PIN is.
+    fn open_by_pin(&self, member: &BoxKey, boxed: &[u8]) -> Result<SecurityDomainSecret, Stop> {
+        let epoch = self.record()?.epoch.to_be_bytes();
+        let opened = member.open(Label::MemberWrap, &[&self.account.id.0, &epoch], boxed).ok();
+        self.checked_sds(opened.as_ref().map(keyferry_crypto::secret::SecretVec::expose))
+    }
+}
+
+pub(crate) fn no_half() -> Stop {
+    Stop::Refused(Refusal::new(Code::Stale, "the device's half does not open this account"))
 }
 
 fn missing_device(device: &DeviceId) -> Stop {

@@ -5,9 +5,11 @@
 //! and a fresh enclave starts from what is durable.
 
 mod boot;
+mod keeper;
 mod turn;
 
 pub use boot::BootError;
+pub use keeper::Keeper;
 
 use crate::desk::{Desk, DeskError, OpenDeskError};
 use crate::ledger::LedgerFiles;
@@ -15,7 +17,7 @@ use crate::link::{Enclave, KeyBroker, Launcher, LinkError};
 use crate::live::{Live, LiveLimits};
 use crate::metrics::Metrics;
 use crate::serve::CommitMode;
-use crate::store::{Checkpointed, CommitError, SqliteReader, SqliteStore};
+use crate::store::{CommitError, SqliteReader, SqliteStore};
 use keyferry_wire::InstanceId;
 use keyferry_wire::door::{BatchRef, Drop as Reason, Need};
 use keyferry_wire::evidence::Evidence;
@@ -161,6 +163,8 @@ pub struct Parts {
     /// Where those who wait are woken, all of a turn at once; without it each is woken by itself, which costs a system
     /// call and often two switches of threads each.
     pub runtime: Option<Handle>,
+    /// Does what takes long beside the turns; without it the pump does so itself.
+    pub keeper: Option<Keeper>,
 }
 
 /// The writer with its queue; runs on a thread of its own.
@@ -274,6 +278,8 @@ impl Pump {
             }
             self.refresh_evidence_if_due();
         }
+        // What it has begun is finished first.
+        self.parts.keeper = None;
         self.publish_files();
         self.parts.shared.publish(None);
         self.fail_everyone(Failure::Stopping);
@@ -294,7 +300,7 @@ impl Pump {
             Ok(job) => self.take(job),
             Err(RecvTimeoutError::Timeout) if self.enclave.is_some() && self.put_off.is_empty() => {
                 self.publish_files();
-                self.checkpoint_store();
+                self.move_log();
                 self.rest();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -400,32 +406,25 @@ impl Pump {
         }
     }
 
-    /// Brings the ledger's files up to date. A failure is tried again: the store has everything.
+    /// Brings the ledger's files up to date.
     fn publish_files(&mut self) {
         self.published_at = Instant::now();
-        let shared = &self.parts.shared;
-        let publications = shared.counter().desk.publications();
-        for publication in publications {
-            match publication.write(&*self.parts.files) {
-                Ok(()) => shared.counter().desk.published(publication),
-                Err(error) => {
-                    shared.metrics.ledger_failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%error, "the ledger's files could not be written");
-                }
-            }
+        if !self.parts.keeper.as_ref().is_some_and(Keeper::publish) {
+            keeper::publish(&self.parts.shared, &*self.parts.files);
         }
     }
 
-    /// Moves the store's write-ahead log when it has grown.
-    fn checkpoint_store(&mut self) {
-        match self.parts.store.checkpoint_if_due() {
-            Ok(Checkpointed::Done) => {
-                if let Err(error) = self.parts.shared.counter().reader.refresh() {
-                    tracing::warn!(error = %crate::serve::chain(&error), "the reader of the store failed");
-                }
-            }
-            Ok(Checkpointed::NotDue) => {}
-            Err(error) => tracing::warn!(%error, "the store's write-ahead log could not be moved"),
+    /// Moves the store's write-ahead log when it has grown: the keeper its bulk, then the rest here, between two commits.
+    fn move_log(&mut self) {
+        let Parts { store, keeper, shared, .. } = &mut self.parts;
+        if !store.log_is_long() || keeper.as_mut().is_some_and(|keeper| !keeper.moved_log()) {
+            return;
+        }
+        if let Err(error) = store.move_log() {
+            tracing::warn!(%error, "the store's write-ahead log could not be moved");
+        }
+        if let Err(error) = shared.counter().reader.refresh() {
+            tracing::warn!(error = %crate::serve::chain(&error), "the reader of the store failed");
         }
     }
 

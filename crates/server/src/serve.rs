@@ -7,7 +7,7 @@ use crate::ledger::{DiskFiles, LedgerFiles};
 use crate::link::{KeyBroker, Launcher};
 pub use crate::live::LiveLimits;
 use crate::platform::EnclaveCommand;
-use crate::pump::{BootError, Job, Parts, Pump, Shared};
+use crate::pump::{BootError, Job, Keeper, Parts, Pump, Shared};
 use crate::store::{OpenError, ReadError, SqliteStore};
 use keyferry_wire::ShardId;
 use std::error::Error;
@@ -172,6 +172,8 @@ pub fn serve_with(
     let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&config.data.join("ledger")));
     let shared = Arc::new(open(&config, &store, Arc::clone(&files))?);
     let trails = store.reader()?;
+    let keeper = Keeper::start(Arc::clone(&shared), Arc::clone(&files), store.mover()?)
+        .map_err(StartError::Threads)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads.max(1))
         .enable_all()
@@ -190,6 +192,7 @@ pub fn serve_with(
         cache_bytes: config.cache_bytes,
         commit: config.commit,
         runtime: Some(runtime.handle().clone()),
+        keeper: Some(keeper),
     };
     let pump = Pump::start(parts, queue)?;
     let listener = runtime

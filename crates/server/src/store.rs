@@ -11,7 +11,7 @@ mod sqlite;
 
 pub use memory::{MemoryAccount, MemoryBatch, MemoryStore, PlannedFault};
 pub use sqlite::{
-    Checkpointed, DATABASE, OpenError, SCHEMA, SqliteReader, SqliteStore, kept_by_upgrade, schema_of,
+    DATABASE, LogMover, OpenError, SCHEMA, SqliteReader, SqliteStore, kept_by_upgrade, schema_of,
 };
 
 use keyferry_wire::door::{AccountState, Batch, DeviceRow, ServiceRow};

@@ -3,7 +3,7 @@
 //!
 //! The count is written before the evaluation: `begin` returns a plan, which the commit handler carries out.
 
-use super::{Context, Stop, prune, refuse};
+use super::{Context, Stop, no_half, prune, refuse};
 use crate::commit::{Evaluation, Planned};
 use crate::record::{Attempt, Held, Pin, PinKeys, PinMember, Prepared};
 use crate::request::Actor;
@@ -155,12 +155,8 @@ impl Context<'_> {
         if let Some(failure) = record.pin_failures.iter_mut().rev().find(|time| **time == began_ms) {
             *failure = FORGIVEN;
         }
-        let sds = opened.and_then(|(member, boxed)| {
-            let epoch = self.account.record.as_ref()?.epoch.to_be_bytes();
-            member.open(Label::MemberWrap, &[&account.0, &epoch], &boxed).ok()
-        });
-        let sds = self.checked_sds(sds.as_ref().map(keyferry_crypto::secret::SecretVec::expose))?;
-        self.sds = Some(sds);
+        // What it opens is opened when a command of this request needs it.
+        self.by_pin = Some(opened.ok_or_else(no_half)?);
         self.authority.pin = true;
         let event = self.event(Kind::Result, Outcome::Done);
         event.generation = generation;

@@ -35,6 +35,7 @@ impl Hand {
             cache_bytes: CACHE_BYTES,
             commit,
             runtime: None,
+            keeper: None,
         };
         let (jobs, queue) = channel();
         Hand { pump: Pump::start(parts, queue).unwrap(), files, script, jobs, _folder: folder }

@@ -243,7 +243,7 @@ impl Pump {
         }
         self.parts.shared.live.ring(batches);
         self.committed = references(batches);
-        self.checkpoint_store();
+        self.move_log();
         Ok(())
     }
 }

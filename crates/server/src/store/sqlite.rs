@@ -102,15 +102,23 @@ impl SqliteStore {
         Ok(SqliteReader { connection })
     }
 
-    /// Moves the write-ahead log into the database if it has grown. Readers must have been refreshed just before,
-    /// and again after, so that the log can start over.
-    pub fn checkpoint_if_due(&mut self) -> Result<Checkpointed, rusqlite::Error> {
-        if self.logged_pages < LOGGED_PAGES_MAX {
-            return Ok(Checkpointed::NotDue);
-        }
+    /// Whether the write-ahead log has grown so long that it is to be moved.
+    pub fn log_is_long(&self) -> bool {
+        self.logged_pages >= LOGGED_PAGES_MAX
+    }
+
+    /// Moves the write-ahead log into the database. Readers must have been refreshed just before, and again after, so
+    /// that the log can start over.
+    pub fn move_log(&mut self) -> Result<(), rusqlite::Error> {
         self.logged_pages = 0;
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        Ok(Checkpointed::Done)
+        move_log(&self.connection)
+    }
+
+    /// Moves the log of this store while it is written to.
+    pub fn mover(&self) -> Result<LogMover, OpenError> {
+        let connection = Connection::open(&self.path)?;
+        connection.pragma_update(None, "cache_size", 0)?;
+        Ok(LogMover { connection })
     }
 
     /// Limits the database to so many pages, as a full disk would: for tests.
@@ -146,13 +154,22 @@ pub fn kept_by_upgrade(folder: &Path, found: i64) -> PathBuf {
 /// hundredths of a second, many enough that a page which changes often is moved once for many changes.
 const LOGGED_PAGES_MAX: usize = 8000;
 
-/// Whether the write-ahead log was moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checkpointed {
-    /// It was too early.
-    NotDue,
-    /// It was moved as far as readers let it.
-    Done,
+/// Moves the write-ahead log beside the writer. What is written meanwhile stays in the log, which starts over only when
+/// the writer has moved that, too.
+pub struct LogMover {
+    connection: Connection,
+}
+
+impl LogMover {
+    /// Moves what is in the log now.
+    pub fn move_log(&self) -> Result<(), rusqlite::Error> {
+        move_log(&self.connection)
+    }
+}
+
+/// As far as readers let it.
+fn move_log(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 impl SqliteReader {
