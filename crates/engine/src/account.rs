@@ -5,7 +5,7 @@ use crate::load::Keys;
 use crate::record::{AccountRecord, DeviceEntry, DeviceRecord, RowKey};
 use crate::shard::{Filling, Shard};
 use keyferry_crypto::hash::sha256;
-use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::random::{self, Ahead, Random};
 use keyferry_crypto::tree::AuditKey;
 use keyferry_tlog::Map;
 use keyferry_tlog::state::{self, AccountFields};
@@ -198,10 +198,11 @@ impl Account {
         if events.is_empty() {
             return Ok(self.head());
         }
-        let leaves = self.append(shard, filling, events, random)?;
-        let devices = self.seal_devices(random);
+        let salts = &mut Ahead::<SALTS>::draw(random);
+        let leaves = self.append(shard, filling, events, salts)?;
+        let devices = self.seal_devices(salts);
         let record = self.record.as_ref().ok_or(StoreLies)?;
-        let row = self.rows.seal_account(record, self.fields.seq, random);
+        let row = self.rows.seal_account(record, self.fields.seq, salts);
         self.fields.row = state::row_hash(&row);
         let AccountFields { seq, head, vault_seq, vault_root, .. } = self.fields;
         let put = AccountPut {
@@ -256,6 +257,9 @@ impl Account {
         puts
     }
 }
+
+/// Salts of what nearly every request writes: one leaf, a device's row, the account's.
+const SALTS: usize = 3 * 16;
 
 const NEW: AccountFields = AccountFields {
     row: [0; 32],
