@@ -26,7 +26,7 @@ impl Message {
 
     /// Appends to the message.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        debug_assert!(self.0.len() + bytes.len() <= self.0.capacity(), "the message was announced shorter");
+        assert!(self.0.len() + bytes.len() <= self.0.capacity(), "the message was announced shorter");
         self.0.extend_from_slice(bytes);
     }
 
