@@ -4,14 +4,17 @@
 //! comes first as a part like any other. Two different lists never give the same bytes, so a boundary between
 //! parts cannot be shifted by whoever chooses one of them.
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::digest;
 use subtle::ConstantTimeEq;
 
-use crate::label::Label;
+use crate::{label::Label, mac::Message, secret::SecretVec};
 
 /// SHA-256 over the plain concatenation of `parts`. For formats fixed elsewhere (RFC 9162, WebAuthn); our own
 /// hashes are [`labelled_hash`].
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    if let [whole] = parts {
+        return array(digest::digest(&digest::SHA256, whole).as_ref());
+    }
     let mut context = digest::Context::new(&digest::SHA256);
     parts.iter().for_each(|part| context.update(part));
     array(context.finish().as_ref())
@@ -19,16 +22,16 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 
 /// SHA-256 over label and parts in the framing of this module.
 pub fn labelled_hash(label: Label, parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    framed(label, parts, |bytes| context.update(bytes));
-    array(context.finish().as_ref())
+    let framed = SecretVec::new(frame(label, parts));
+    sha256(&[framed.expose()])
 }
 
 /// HMAC-SHA256 over label and parts in the framing of this module.
 pub fn hmac(key: &[u8], label: Label, parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    framed(label, parts, |bytes| context.update(bytes));
-    array(context.sign().as_ref())
+    let (mut message, mut tag) = (Message::with_capacity(frame_len(label, parts)), [0; 32]);
+    framed(label, parts, |bytes| message.put(bytes));
+    message.tag(key, &mut tag);
+    tag
 }
 
 /// Constant-time equality; only the lengths may show in the time taken.
@@ -38,14 +41,18 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 
 /// Label and parts as one byte string: HKDF info and AEAD associated data.
 pub fn frame(label: Label, parts: &[&[u8]]) -> Vec<u8> {
-    let size = parts.iter().map(|part| part.len() + 4).sum::<usize>() + label.as_bytes().len() + 4;
-    // One more: HKDF appends its counter.
-    let mut out = Vec::with_capacity(size + 1);
+    let mut out = Vec::with_capacity(frame_len(label, parts));
     framed(label, parts, |bytes| out.extend_from_slice(bytes));
     out
 }
 
-fn framed(label: Label, parts: &[&[u8]], mut put: impl FnMut(&[u8])) {
+/// Bytes of a frame.
+pub(crate) fn frame_len(label: Label, parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len() + 4).sum::<usize>() + label.as_bytes().len() + 4
+}
+
+/// Hands out a frame piece by piece.
+pub(crate) fn framed(label: Label, parts: &[&[u8]], mut put: impl FnMut(&[u8])) {
     for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {
         let len = u32::try_from(part.len()).expect("a part is shorter than 4 GiB");
         put(&len.to_be_bytes());

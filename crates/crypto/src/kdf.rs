@@ -1,13 +1,13 @@
 //! HKDF-SHA256 (RFC 5869): extract without salt, expand with the framed label and context as info.
 
-use aws_lc_rs::{
-    hkdf::{HKDF_SHA256, KeyType, Salt},
-    hmac,
-};
-use std::sync::LazyLock;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroize;
 
-use crate::{hash, label::Label};
+use crate::{
+    hash,
+    label::Label,
+    mac::{self, Message},
+};
 
 /// `N` bytes from `ikm` for the purpose `label` in `context` (`N` at most 8160).
 pub fn derive<const N: usize>(ikm: &[u8], label: Label, context: &[&[u8]]) -> [u8; N] {
@@ -18,34 +18,23 @@ pub fn derive<const N: usize>(ikm: &[u8], label: Label, context: &[&[u8]]) -> [u
 
 /// As [`derive`], straight into the cell that will hold the key.
 pub fn derive_into(ikm: &[u8], label: Label, context: &[&[u8]], out: &mut [u8]) {
-    let info = hash::frame(label, context);
-    if out.len() != BLOCK {
-        return expand(ikm, &info, out);
-    }
-    if let Some(block) = out.first_chunk_mut() {
-        expand_block(ikm, info, block);
+    match out.try_into() {
+        Ok(key) => derive_key(ikm, label, context, key),
+        Err(_) => expand(ikm, &hash::frame(label, context), out),
     }
 }
 
-/// Bytes of one HMAC-SHA256.
-const BLOCK: usize = 32;
-
-/// Extraction without salt: the key of the first HMAC is empty.
-static NO_SALT: LazyLock<hmac::Key> = LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, &[]));
-
-/// As [`expand`] for 32 bytes, which most keys have: one HMAC each for extract and expand, straight into the cell.
-/// An assertion derives ten keys; this way each costs half.
-fn expand_block(ikm: &[u8], mut info: Vec<u8>, out: &mut [u8; BLOCK]) {
-    let mut extracted = [0; BLOCK];
-    mac(&NO_SALT, ikm, &mut extracted);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &extracted);
+/// 32 bytes, which most keys have: one HMAC each for extract and expand, straight into the cell. An assertion derives
+/// ten keys; this way each costs a quarter.
+fn derive_key(ikm: &[u8], label: Label, context: &[&[u8]], out: &mut [u8; mac::LEN]) {
+    let info_len = hash::frame_len(label, context) + 1;
+    let (mut message, mut extracted) = (Message::with_capacity(ikm.len().max(info_len)), [0; mac::LEN]);
+    message.put(ikm);
+    message.tag(&[], &mut extracted);
+    hash::framed(label, context, |bytes| message.put(bytes));
+    message.put(&[1]);
+    message.tag(&extracted, out);
     extracted.as_mut_slice().zeroize();
-    info.push(1);
-    mac(&key, &info, out);
-}
-
-fn mac(key: &hmac::Key, message: &[u8], out: &mut [u8; BLOCK]) {
-    hmac::sign_to_buffer(key, message, out).expect("the buffer has the length of the tag");
 }
 
 /// HKDF with no salt and a raw info.
@@ -99,13 +88,11 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_the_start_of_the_long_form() {
+    fn a_key_is_the_start_of_the_long_form() {
         for ikm in [&[0x0b; 22][..], &[], &[7; 200]] {
-            for info in [&b"info"[..], &[], &[9; 300]] {
-                let (mut long, mut block) = ([0; 64], [0; 32]);
-                expand(ikm, info, &mut long);
-                expand_block(ikm, info.to_vec(), &mut block);
-                assert_eq!(block, long[..32]);
+            for part in [&b"info"[..], &[], &[9; 300]] {
+                let long = derive::<64>(ikm, Label::Passkey, &[part]);
+                assert_eq!(derive::<32>(ikm, Label::Passkey, &[part]), long[..32]);
             }
         }
     }

@@ -22,6 +22,7 @@ pub mod hash;
 pub mod hpke;
 pub mod kdf;
 pub mod label;
+mod mac;
 pub mod oprf;
 pub mod pin;
 pub mod prf;

@@ -1,9 +1,7 @@
 //! The PRF of a passkey: HMAC-SHA-256 under a secret of its own, as CTAP's hmac-secret computes it, over inputs that the
 //! client has hashed as WebAuthn L3, 10.1.4 says. Both formats are fixed elsewhere, so neither uses our framing.
 
-use aws_lc_rs::hmac;
-
-use crate::hash::{array, sha256};
+use crate::{hash::sha256, mac::Message};
 
 /// Keeps a site's inputs apart from whatever else is done with hmac-secret (WebAuthn L3, 10.1.4).
 const CONTEXT: &[u8] = b"WebAuthn PRF\0";
@@ -15,7 +13,10 @@ pub fn salt(input: &[u8]) -> [u8; 32] {
 
 /// Evaluates one salt (CTAP 2.2, 12.7). `secret` is the passkey's CredRandomWithUV or CredRandomWithoutUV.
 pub fn evaluate(secret: &[u8; 32], salt: &[u8; 32]) -> [u8; 32] {
-    array(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), salt).as_ref())
+    let (mut message, mut output) = (Message::with_capacity(salt.len()), [0; 32]);
+    message.put(salt);
+    message.tag(secret, &mut output);
+    output
 }
 
 #[cfg(test)]

@@ -24,6 +24,35 @@ pub fn bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
     out
 }
 
+/// Bytes drawn in one call for several uses that are at hand: a draw from the hardware has a price of its own. What is
+/// left over is dropped, and what is short is drawn when it is asked for. Not for secrets: what was drawn is not wiped.
+pub struct Ahead<'a, const N: usize> {
+    source: &'a mut dyn Random,
+    drawn: [u8; N],
+    used: usize,
+}
+
+impl<'a, const N: usize> Ahead<'a, N> {
+    /// Draws `N` bytes.
+    pub fn draw(source: &'a mut dyn Random) -> Self {
+        let drawn = bytes(source);
+        Self { source, drawn, used: 0 }
+    }
+}
+
+impl<const N: usize> Random for Ahead<'_, N> {
+    fn fill(&mut self, out: &mut [u8]) {
+        let rest = self.drawn.get(self.used..).unwrap_or_default();
+        match rest.get(..out.len()) {
+            Some(fresh) => {
+                out.copy_from_slice(fresh);
+                self.used += out.len();
+            }
+            None => self.source.fill(out),
+        }
+    }
+}
+
 /// Lends a [`Random`] to `voprf`, which wants `rand_core` 0.6.
 pub struct RngAdapter<'a>(pub &'a mut dyn Random);
 
@@ -75,5 +104,28 @@ impl<const N: usize> Once<N> {
 impl<const N: usize> Drop for Once<N> {
     fn drop(&mut self) {
         self.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Script;
+
+    #[test]
+    fn what_was_drawn_ahead_is_handed_out_once_and_then_the_source_goes_on() {
+        let mut source = Script((0..=255).collect());
+        let mut ahead = Ahead::<48>::draw(&mut source);
+        let salts: Vec<[u8; 16]> = (0..5).map(|_| bytes(&mut ahead)).collect();
+        assert_eq!(salts.concat(), (0..80).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn what_is_left_over_is_not_made_up_for_a_longer_draw() {
+        let mut source = Script((0..=255).collect());
+        let mut ahead = Ahead::<20>::draw(&mut source);
+        assert_eq!(bytes::<16>(&mut ahead), std::array::from_fn(|i| i as u8));
+        assert_eq!(bytes::<16>(&mut ahead), std::array::from_fn(|i| 20 + i as u8));
+        assert_eq!(bytes::<4>(&mut ahead), [16, 17, 18, 19]);
     }
 }

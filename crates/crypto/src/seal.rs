@@ -168,12 +168,14 @@ pub(crate) fn open_under(
     aad: &[u8],
     body: &[u8],
 ) -> Result<SecretVec, SealError> {
-    let (text, tag) = body.split_last_chunk::<TAG>().ok_or(SealError)?;
-    let mut out = vec![0; text.len()];
-    aead(key)
-        .open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text, tag, &mut out)
-        .map_err(|_| SealError)?;
-    Ok(SecretVec::new(out))
+    // A copy that opens in place takes less time than a buffer of zeros, which comes from `calloc`.
+    let mut opened = SecretVec::new(body.to_vec());
+    let len = aead(key)
+        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), opened.expose_mut())
+        .map_err(|_| SealError)?
+        .len();
+    opened.truncate(len);
+    Ok(opened)
 }
 
 fn aead(key: &[u8; 32]) -> LessSafeKey {

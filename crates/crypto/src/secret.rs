@@ -47,7 +47,9 @@ macro_rules! secret {
 
             /// Makes the secret in place: `fill` writes straight into its final cell.
             pub fn make(fill: impl FnOnce(&mut [u8; $len])) -> Self {
-                let mut secret = Self(::std::boxed::Box::new([0; $len]));
+                // Hidden, or the compiler asks for the cell with `calloc`, which takes none that was freed just before.
+                let zeros = ::core::hint::black_box([0; $len]);
+                let mut secret = Self(::std::boxed::Box::new(zeros));
                 fill(&mut secret.0);
                 secret
             }
@@ -124,6 +126,11 @@ impl SecretVec {
     /// Compares in constant time; another length is simply unequal.
     pub fn matches(&self, other: &[u8]) -> bool {
         crate::hash::ct_eq(&self.0, other)
+    }
+
+    /// The bytes, to be decrypted in place.
+    pub(crate) fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 
     /// Shortens to `len`; the tail is wiped at once.

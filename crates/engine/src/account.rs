@@ -5,7 +5,7 @@ use crate::load::Keys;
 use crate::record::{AccountRecord, DeviceEntry, DeviceRecord, RowKey};
 use crate::shard::{Filling, Shard};
 use keyferry_crypto::hash::sha256;
-use keyferry_crypto::random::{self, Random};
+use keyferry_crypto::random::{self, Ahead, Random};
 use keyferry_crypto::tree::AuditKey;
 use keyferry_tlog::Map;
 use keyferry_tlog::state::{self, AccountFields};
@@ -31,10 +31,12 @@ pub(crate) struct Account {
     pub(crate) record: Option<AccountRecord>,
     fields: AccountFields,
     rows: RowKey,
-    devices: BTreeMap<DeviceId, DeviceRecord>,
+    /// Rows of devices and passkeys are in cells of their own: a tree's node has room for eleven, and most accounts
+    /// are opened with one of each.
+    devices: BTreeMap<DeviceId, Box<DeviceRecord>>,
     touched: BTreeSet<DeviceId>,
     vault: Map,
-    passkeys: BTreeMap<CredentialId, Option<PasskeyRow>>,
+    passkeys: BTreeMap<CredentialId, Option<Box<PasskeyRow>>>,
     changed: Vec<PasskeyRow>,
     /// Sealed large blobs, each as the row that names it says.
     large_blobs: BTreeMap<CredentialId, Bytes>,
@@ -94,7 +96,7 @@ impl Account {
             return Err(StoreLies);
         }
         let device = self.rows.open_device(&row.row, &row.device).map_err(|_| StoreLies)?;
-        self.devices.insert(row.device, device);
+        self.devices.insert(row.device, Box::new(device));
         Ok(())
     }
 
@@ -116,7 +118,7 @@ impl Account {
             }
             self.large_blobs.insert(view.id, sealed);
         }
-        self.passkeys.insert(view.id, view.row);
+        self.passkeys.insert(view.id, view.row.map(Box::new));
         Ok(())
     }
 
@@ -132,13 +134,13 @@ impl Account {
 
     /// A member's or former member's row, if the host attached it.
     pub(crate) fn device(&self, device: &DeviceId) -> Option<&DeviceRecord> {
-        self.devices.get(device)
+        self.devices.get(device).map(Box::as_ref)
     }
 
     /// The same, to be changed.
     pub(crate) fn device_mut(&mut self, device: &DeviceId) -> Option<&mut DeviceRecord> {
         self.touched.insert(*device);
-        self.devices.get_mut(device)
+        self.devices.get_mut(device).map(Box::as_mut)
     }
 
     /// Adds a device as a member, or gives a member a new row.
@@ -147,12 +149,12 @@ impl Account {
             account.devices.push(DeviceEntry { device, row: [0; 32], state: DeviceState::Member });
         }
         self.touched.insert(device);
-        self.devices.insert(device, record);
+        self.devices.insert(device, Box::new(record));
     }
 
     /// A passkey's row; the outer `None` means that the host has to attach it.
     pub(crate) fn passkey(&self, id: &CredentialId) -> Option<Option<&PasskeyRow>> {
-        self.passkeys.get(id).map(Option::as_ref)
+        self.passkeys.get(id).map(Option::as_deref)
     }
 
     /// Writes a passkey's row: one more change of the vault.
@@ -161,7 +163,7 @@ impl Account {
         row.vault_seq = self.fields.vault_seq;
         self.vault.set(state::vault_key(&row.id), state::vault_value(&row)).map_err(|_| StoreLies)?;
         self.fields.vault_root = self.vault.root();
-        self.passkeys.insert(row.id, Some(row.clone()));
+        self.passkeys.insert(row.id, Some(Box::new(row.clone())));
         self.changed.retain(|other| other.id != row.id);
         self.changed.push(row);
         Ok(())
@@ -196,10 +198,11 @@ impl Account {
         if events.is_empty() {
             return Ok(self.head());
         }
-        let leaves = self.append(shard, filling, events, random)?;
-        let devices = self.seal_devices(random);
+        let salts = &mut Ahead::<SALTS>::draw(random);
+        let leaves = self.append(shard, filling, events, salts)?;
+        let devices = self.seal_devices(salts);
         let record = self.record.as_ref().ok_or(StoreLies)?;
-        let row = self.rows.seal_account(record, self.fields.seq, random);
+        let row = self.rows.seal_account(record, self.fields.seq, salts);
         self.fields.row = state::row_hash(&row);
         let AccountFields { seq, head, vault_seq, vault_root, .. } = self.fields;
         let put = AccountPut {
@@ -254,6 +257,9 @@ impl Account {
         puts
     }
 }
+
+/// Salts of what nearly every request writes: one leaf, a device's row, the account's.
+const SALTS: usize = 3 * 16;
 
 const NEW: AccountFields = AccountFields {
     row: [0; 32],

@@ -6,6 +6,7 @@ use keyferry_wire::refusal::{Code, Refusal};
 use keyferry_wire::relying_party::{Origin, RpId};
 use keyferry_wire::{Hash, limits};
 use serde::Deserialize;
+use std::borrow::Cow;
 
 /// What a ceremony is, as client data says it.
 #[derive(Clone, Copy)]
@@ -15,11 +16,13 @@ pub(crate) enum Ceremony {
 }
 
 #[derive(Deserialize)]
-struct ClientData {
-    #[serde(rename = "type")]
-    kind: String,
-    challenge: String,
-    origin: String,
+struct ClientData<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    challenge: Cow<'a, str>,
+    #[serde(borrow)]
+    origin: Cow<'a, str>,
 }
 
 /// Parses the relying party id; a bad one is refused as the standard says.
@@ -39,7 +42,7 @@ pub(crate) fn check(
     if json.len() > limits::CLIENT_DATA_MAX {
         return Err(Refusal::new(Code::BadOptions, "clientDataJSON is too long"));
     }
-    let data: ClientData = serde_json::from_slice(json).map_err(|_| malformed())?;
+    let data: ClientData<'_> = serde_json::from_slice(json).map_err(|_| malformed())?;
     let kind = match ceremony {
         Ceremony::Create => "webauthn.create",
         Ceremony::Get => "webauthn.get",

@@ -215,9 +215,10 @@ impl DeviceRecord {
     }
 
     pub(crate) fn remember(&mut self, op: Op) {
-        self.ops.push(op);
-        let surplus = self.ops.len().saturating_sub(limits::OPS_KEPT);
+        // First out, then in: a full list has no room for one more.
+        let surplus = (self.ops.len() + 1).saturating_sub(limits::OPS_KEPT);
         self.ops.drain(..surplus);
+        self.ops.push(op);
     }
 }
 

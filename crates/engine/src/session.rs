@@ -9,7 +9,7 @@ use keyferry_crypto::secret::SecretVec;
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::door::Drop as Reason;
 use keyferry_wire::frame::{Reply, ReplyFrame, Request, RequestFrame, SessionOpen, SessionOpened, Signature};
-use keyferry_wire::{DeviceId, Hash, SessionId, Wire, limits};
+use keyferry_wire::{DeviceId, Hash, SessionId, Wire, Writer, limits};
 use std::collections::HashMap;
 
 pub(crate) struct Sessions {
@@ -189,9 +189,15 @@ impl Sessions {
 /// Hashes the encoding of a request without its signatures. They are its last field, and each message has one encoding
 /// alone: the bytes before them stay, and an empty list takes their place.
 fn unsigned_hash(bytes: &[u8], request: &Request) -> Option<Hash> {
-    let signatures = request.signatures.to_bytes().len();
-    let before = bytes.get(..bytes.len().checked_sub(signatures)?)?;
-    Some(sha256(&[before, &Vec::<Signature>::new().to_bytes()]))
+    let before = bytes.get(..bytes.len().checked_sub(encoding(&request.signatures).len())?)?;
+    Some(sha256(&[before, &encoding(&Vec::new())]))
+}
+
+fn encoding(signatures: &Vec<Signature>) -> Vec<u8> {
+    const EACH: usize = 96;
+    let mut w = Writer::from(Vec::with_capacity(EACH * (signatures.len() + 1)));
+    signatures.encode(&mut w);
+    w.into_bytes()
 }
 
 #[cfg(test)]

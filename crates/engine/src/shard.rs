@@ -5,7 +5,7 @@ use keyferry_crypto::sign::LogKey;
 use keyferry_tlog::{Checkpoint, Frontier, Map, MapError, leaf_hash};
 use keyferry_wire::cbor::Bytes;
 use keyferry_wire::door::{AccountPut, Batch};
-use keyferry_wire::ledger::{Class, Leaf, SEALED_EVENT_LEN};
+use keyferry_wire::ledger::{Class, LEAF_LEN, Leaf, SEALED_EVENT_LEN};
 use keyferry_wire::publish::MapProof;
 use keyferry_wire::{AccountId, Hash, ShardId, limits};
 use std::collections::{HashSet, VecDeque};
@@ -32,6 +32,9 @@ struct Undurable {
     size: u64,
     pending: Vec<Pending>,
 }
+
+/// A batch of a busy service has some leaves; room for more is made when they come.
+const USUAL_LEAVES: usize = 4;
 
 /// Where a shard's log stood when the enclave started.
 pub(crate) struct Standing {
@@ -71,10 +74,10 @@ impl Shard {
     pub(crate) fn fill(&self) -> Filling {
         Filling {
             first_leaf: self.frontier.size(),
-            leaves: Vec::new(),
+            leaves: Vec::with_capacity(USUAL_LEAVES * LEAF_LEN),
             count: 0,
             map: Map::partial(self.map_root),
-            accounts: Vec::new(),
+            accounts: Vec::with_capacity(USUAL_LEAVES),
             seen: HashSet::new(),
             pending: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! SHA-256 with a leading domain byte: the only hash function of this crate.
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 
 pub use keyferry_wire::Hash;
 
@@ -15,10 +15,7 @@ pub(crate) fn tagged_pair(tag: u8, left: &Hash, right: &Hash) -> Hash {
 
 /// SHA-256 of `tag || data` (RFC 9162, 2.1.1, for leaves).
 pub(crate) fn tagged(tag: u8, data: &[u8]) -> Hash {
-    let mut context = Context::new(&SHA256);
-    context.update(&[tag]);
-    context.update(data);
-    array(context.finish().as_ref())
+    sha256(&[&[tag], data].concat())
 }
 
 /// SHA-256 of `data`.

@@ -193,7 +193,7 @@ pub fn sign_note(text: &str, name: &str, public: &[u8; 32], sign: impl FnOnce(&[
     assert!(is_note_text(text), "a note text ends in newline and has no other control characters");
     let id = key_id(name, KeyAlg::Ed25519, public);
     let signature = NoteSignature::new(name, id, sign(text.as_bytes()).to_vec());
-    Note { text: text.to_owned(), signatures: vec![signature] }.to_string()
+    format!("{text}\n{signature}")
 }
 
 /// Checks a plain Ed25519 signature (RFC 8032).
@@ -201,6 +201,11 @@ pub(crate) fn verify_ed25519(key: &VerifierKey, message: &[u8], signature: &[u8]
     UnparsedPublicKey::new(&ED25519, key.public())
         .verify(message, signature)
         .map_err(|_| VerifyError::BadSignature)
+}
+
+/// Whether a text is one line of a note's text, without its newline.
+pub(crate) fn is_line(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte >= 0x20)
 }
 
 pub(crate) fn is_note_text(text: &str) -> bool {

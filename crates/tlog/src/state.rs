@@ -4,7 +4,7 @@
 use crate::Hash;
 use crate::hash::sha256;
 use keyferry_wire::publish::PasskeyRow;
-use keyferry_wire::{CredentialId, Wire};
+use keyferry_wire::{CredentialId, Wire, Writer};
 
 const MAP_VALUE: &[u8] = b"keyferry/v1/map-value";
 const VAULT_KEY: &[u8] = b"keyferry/v1/vault-key";
@@ -53,7 +53,12 @@ pub fn vault_key(id: &CredentialId) -> Hash {
 
 /// What the vault root says of a row: id, version, time of change, whether it is deleted, epoch, and both ciphertexts.
 pub fn vault_value(row: &PasskeyRow) -> Hash {
-    sha256(&[VAULT_VALUE, &row.to_bytes()].concat())
+    // Numbers, heads, id and hash take less than 128 bytes.
+    let mut bytes = Vec::with_capacity(VAULT_VALUE.len() + row.blob.len() + row.metadata.len() + 128);
+    bytes.extend_from_slice(VAULT_VALUE);
+    let mut w = Writer::from(bytes);
+    row.encode(&mut w);
+    sha256(&w.into_bytes())
 }
 
 /// The account's head after one more leaf.

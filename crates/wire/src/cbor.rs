@@ -141,12 +141,14 @@ impl Writer {
         let be = value.to_be_bytes();
         match value {
             0..=23 => self.bytes.push(major | be[7]),
-            24..=0xff => self.bytes.extend([major | 24, be[7]]),
-            0x100..=0xffff => self.bytes.extend([major | 25, be[6], be[7]]),
-            0x1_0000..=0xffff_ffff => self.bytes.extend([major | 26, be[4], be[5], be[6], be[7]]),
+            24..=0xff => self.bytes.extend_from_slice(&[major | 24, be[7]]),
+            0x100..=0xffff => self.bytes.extend_from_slice(&[major | 25, be[6], be[7]]),
+            0x1_0000..=0xffff_ffff => {
+                self.bytes.extend_from_slice(&[major | 26, be[4], be[5], be[6], be[7]]);
+            }
             _ => {
                 self.bytes.push(major | 27);
-                self.bytes.extend(be);
+                self.bytes.extend_from_slice(&be);
             }
         }
     }
@@ -221,25 +223,26 @@ impl<'a> Reader<'a> {
     }
 
     fn head(&mut self, major: u8) -> Result<u64, Fault> {
-        let first = *self.rest.first().ok_or(Fault::Truncated)?;
+        let (first, rest) = self.rest.split_first().ok_or(Fault::Truncated)?;
         if first >> 5 != major {
             return Err(Fault::WrongType);
         }
-        let info = first & 0x1f;
-        let (extra, least) = match info {
-            0..=23 => (0, 0),
-            24 => (1, 24),
-            25 => (2, 0x100),
-            26 => (4, 0x1_0000),
-            27 => (8, 0x1_0000_0000),
+        self.rest = rest;
+        let (value, least) = match first & 0x1f {
+            info @ 0..=23 => return Ok(u64::from(info)),
+            24 => (u64::from(u8::from_be_bytes(self.chunk()?)), 24),
+            25 => (u64::from(u16::from_be_bytes(self.chunk()?)), 0x100),
+            26 => (u64::from(u32::from_be_bytes(self.chunk()?)), 0x1_0000),
+            27 => (u64::from_be_bytes(self.chunk()?), 0x1_0000_0000),
             _ => return Err(Fault::NotCanonical),
         };
-        let bytes = self.take(extra + 1)?;
-        if extra == 0 {
-            return Ok(u64::from(info));
-        }
-        let value = bytes.iter().skip(1).fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         if value < least { Err(Fault::NotCanonical) } else { Ok(value) }
+    }
+
+    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
     }
 
     /// A length, which can never be more than what is left of the input.

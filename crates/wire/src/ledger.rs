@@ -216,10 +216,12 @@ impl Event {
     }
 }
 
-fn fill(out: &mut [u8], parts: &[&[u8]]) {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    for (slot, byte) in out.iter_mut().zip(bytes) {
-        *slot = *byte;
+/// Writes the parts one after the other, as far as there is room.
+fn fill(mut out: &mut [u8], parts: &[&[u8]]) {
+    for part in parts {
+        let (slot, rest) = out.split_at_mut(part.len().min(out.len()));
+        slot.iter_mut().zip(*part).for_each(|(slot, byte)| *slot = *byte);
+        out = rest;
     }
 }
 

@@ -106,7 +106,7 @@ fn is_address(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
     text.starts_with('[')
-        || text.parse::<core::net::IpAddr>().is_ok()
+        || text.contains(':') && text.parse::<core::net::IpAddr>().is_ok()
         || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
         || hexadecimal
 }

@@ -99,7 +99,7 @@ impl Map {
         };
         check_shape(key, proof)?;
         let depth = path.inners.len();
-        let mut hashes = Vec::new();
+        let mut hashes = Vec::with_capacity(proof.siblings.len().saturating_sub(depth));
         let found = climb(key, proof, depth, |_, hash| hashes.push(hash)).ok_or(MapError::Shape)?;
         if found != *self.stubs.at(stub) {
             return Err(MapError::Root);
