@@ -1,8 +1,8 @@
 //! What devices read without the enclave: what changed in the vault, and the account's proof.
 
 use super::{Desk, DeskError, fields, prove};
-use crate::store::Read;
-use keyferry_wire::publish::{AccountProof, Hint, SyncPage};
+use crate::store::{AccountKey, Read, ReadError};
+use keyferry_wire::publish::{AccountProof, Hint, PasskeyRow, SyncPage};
 use keyferry_wire::{AccountId, Hash};
 
 /// Rows of one page of a sync: at most 4 MB if every row is as large as one can be made.
@@ -81,8 +81,13 @@ impl Desk {
             return Ok(SyncPage { rows: Vec::new(), cursor, more: false, account: None });
         }
         let limit = limit.clamp(1, SYNC_LIMIT_MAX);
-        let mut rows =
-            if cursor < vault_seq { store.changed(entry.key, cursor, limit + 1)? } else { Vec::new() };
+        let mut rows = match cursor {
+            // A small vault from its beginning: one walk through its rows, which takes half as long as the way by the
+            // index of changes, row by row.
+            0 if usize::try_from(vault_seq).is_ok_and(|changes| changes <= limit) => whole(store, entry.key)?,
+            _ if cursor < vault_seq => store.changed(entry.key, cursor, limit + 1)?,
+            _ => Vec::new(),
+        };
         let more = rows.len() > limit;
         rows.truncate(limit);
         if more {
@@ -92,4 +97,12 @@ impl Desk {
         let proof = self.account_proof(store, account, seen)?;
         Ok(SyncPage { rows, cursor: vault_seq, more, account: Some(proof) })
     }
+}
+
+/// All rows of a vault in the order of their changes.
+fn whole(store: &dyn Read, at: AccountKey) -> Result<Vec<PasskeyRow>, ReadError> {
+    let mut rows = Vec::new();
+    store.vault(at, &mut |row| rows.push(row))?;
+    rows.sort_unstable_by_key(|row| row.vault_seq);
+    Ok(rows)
 }

@@ -159,6 +159,8 @@ fn a_sync_comes_in_pages_that_lead_to_the_vault_root() {
     };
     assert_eq!(rows.len(), 10);
     assert_eq!(vault.root(), last.vault_root);
+    let whole = bench.desk.sync(&bench.store, &account(1), 0, SYNC_LIMIT_MAX, 0).unwrap();
+    assert_eq!((whole.rows, whole.cursor, whole.more), (rows, cursor, false));
     verify(&last, None);
     let nothing = bench.desk.sync(&bench.store, &account(1), cursor, 4, 0).unwrap();
     assert_eq!((nothing.rows.len(), nothing.cursor, nothing.more, nothing.account), (0, cursor, false, None));
