@@ -180,6 +180,8 @@ pub struct Pump {
     put_off: Vec<Item>,
     put_off_at: Instant,
     committed: Vec<BatchRef>,
+    /// Requests of the last turn that had any.
+    turn_requests: usize,
     published_at: Instant,
     stopping: bool,
     /// Restarts in a row that failed, and when to try next.
@@ -228,6 +230,9 @@ enum Trouble {
 const IDLE: Duration = Duration::from_millis(20);
 /// Files lag no longer than this when busy: for each shard some eight files are made, put in place or removed.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
+/// A turn of so few requests leaves time to move the write-ahead log, by so many pages.
+const CALM: usize = 8;
+const CALM_PAGES: usize = 256;
 /// How long a request waits before it asks for an RSA key again: a part of what making one takes.
 const KEY_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause between two starts of an enclave.
@@ -250,6 +255,7 @@ impl Pump {
             put_off: Vec::new(),
             put_off_at: now,
             committed: Vec::new(),
+            turn_requests: 0,
             published_at: now,
             stopping: false,
             failures: 0,
@@ -414,10 +420,18 @@ impl Pump {
         }
     }
 
-    /// Moves the store's write-ahead log when it has grown: the keeper its bulk, then the rest here, between two commits.
+    /// Moves the store's write-ahead log when it has grown. While turns are small, early: a little of it, so that nobody
+    /// waits for long. Under load late, since a page that changes often is then moved once for many changes: the keeper
+    /// moves the bulk, and the rest is moved here, between two commits.
     fn move_log(&mut self) {
         let Parts { store, keeper, shared, .. } = &mut self.parts;
-        if !store.log_is_long() || keeper.as_mut().is_some_and(|keeper| !keeper.moved_log()) {
+        let calm = self.turn_requests <= CALM && !keeper.as_ref().is_some_and(Keeper::is_moving_log);
+        let due = if calm {
+            store.logged_pages() >= CALM_PAGES
+        } else {
+            store.log_is_long() && keeper.as_mut().is_none_or(Keeper::moved_log)
+        };
+        if !due {
             return;
         }
         if let Err(error) = store.move_log() {

@@ -66,6 +66,11 @@ impl Keeper {
         asked == Asked::Ended
     }
 
+    /// Whether the write-ahead log is being moved.
+    pub(super) fn is_moving_log(&self) -> bool {
+        self.moving
+    }
+
     fn ask(&self, chore: Chore) -> Asked {
         match self.chores.as_ref().map(|chores| chores.try_send(chore)) {
             Some(Ok(())) => Asked::Taken,

@@ -54,6 +54,7 @@ impl Pump {
         };
         let metrics = &self.parts.shared.metrics;
         if !turn.work.is_empty() {
+            self.turn_requests = turn.work.len();
             metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
         }
         let answer = enclave.exchange(ToEnclave::Turn(turn))?;

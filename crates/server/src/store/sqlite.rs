@@ -102,6 +102,11 @@ impl SqliteStore {
         Ok(SqliteReader { connection })
     }
 
+    /// Pages of 4 KB in the write-ahead log, roughly.
+    pub fn logged_pages(&self) -> usize {
+        self.logged_pages
+    }
+
     /// Whether the write-ahead log has grown so long that it is to be moved.
     pub fn log_is_long(&self) -> bool {
         self.logged_pages >= LOGGED_PAGES_MAX
