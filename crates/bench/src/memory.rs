@@ -82,16 +82,16 @@ impl Disk {
         let database = Connection::open(&file)?;
         database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         let sum = |sql: &str| database.query_row(sql, [], |row| row.get::<_, f64>(0));
-        let devices = sum("SELECT total(length(row)) FROM devices")?;
-        let accounts = sum("SELECT total(length(row)) FROM accounts")?;
+        let devices = sum("SELECT total(length(row)) FROM rows WHERE device IS NOT NULL")?;
+        let accounts = sum("SELECT total(length(row)) FROM rows WHERE account IS NOT NULL")?;
         let passkeys = sum("SELECT total(length(blob) + length(metadata)) FROM passkeys")?;
         let count = |table: &str| sum(&format!("SELECT total(1) FROM {table}"));
         Ok(Disk {
             ciphertext: devices + accounts + passkeys,
-            objects: count("accounts")? + count("devices")? + count("passkeys")?,
+            objects: count("rows")? + count("passkeys")?,
             entries: sum("SELECT total(count) FROM batches")?,
             devices,
-            batches: sum("SELECT total(length(leaves) + length(seal) + length(checkpoint)) FROM batches")?,
+            batches: sum("SELECT total(length(leaves) + length(checkpoint)) FROM batches")?,
             file: std::fs::metadata(file)?.len() as f64,
             ledger: folder_len(&store.join("ledger")) as f64,
         })

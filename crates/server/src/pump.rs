@@ -1,8 +1,9 @@
 //! The one writer: takes what clients sent, gives it to the enclave in turns, makes the enclave's batches durable,
 //! and hands out replies only then.
 //!
-//! After each commit a turn tells the enclave what became durable, and the enclave says the replies of those batches. Whatever goes wrong on the way (the enclave dies, the disk is full), everyone who waits is told,
-//! and a fresh enclave starts from what is durable.
+//! After each commit a turn tells the enclave what became durable, and the enclave says the replies of those batches.
+//! Whatever goes wrong on the way (the enclave dies, the disk is full), everyone who waits is told, and a fresh enclave
+//! starts from what is durable.
 
 mod boot;
 mod keeper;
@@ -305,6 +306,7 @@ impl Pump {
         match self.queue.recv_timeout(patience) {
             Ok(job) => self.take(job),
             Err(RecvTimeoutError::Timeout) if self.enclave.is_some() && self.put_off.is_empty() => {
+                self.turn_requests = 0;
                 self.publish_files();
                 self.move_log();
                 self.rest();

@@ -301,8 +301,9 @@ impl Oracle {
             self.truths[from.account].check_event(from, command, answer)?;
         }
         self.check_durable(from, &scratch)?;
+        let as_of = scratch.head.map_or(u64::MAX, |head| head.seq);
         for (command, answer) in pairs() {
-            self.truths[from.account].answered(from, command, answer, &mut self.stats)?;
+            self.truths[from.account].answered(as_of, from, command, answer, &mut self.stats)?;
         }
         Ok(())
     }

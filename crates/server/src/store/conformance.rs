@@ -236,6 +236,32 @@ mod sqlite_alone {
         assert!(matches!(SqliteStore::open(folder.path()), Err(OpenError::Newer { .. })));
     }
 
+    /// The lock is a file that an operator can take away. A writer then still finds out by the place of its next batch,
+    /// although it remembers where its log ended.
+    #[test]
+    fn a_writer_that_was_overtaken_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = SqliteStore::open(folder.path()).unwrap();
+        let mut world = World::new(0);
+        let mut next = |n| {
+            let edit = world.edit(account(n));
+            world.batch(vec![edit])
+        };
+        let [one, two] = [next(1), next(2)];
+        first.commit(None, std::slice::from_ref(&one)).unwrap();
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        let mut second = SqliteStore::open(folder.path()).unwrap();
+        second.commit(None, std::slice::from_ref(&two)).unwrap();
+        let mut late = two.clone();
+        late.accounts[0].state.seq += 1;
+        first.commit(None, std::slice::from_ref(&late)).unwrap_err();
+        let kept = first.account(&account(2)).unwrap().unwrap();
+        assert_eq!(kept.state, two.accounts[0].state);
+        // By then it has looked.
+        let refused = first.commit(None, &[late]);
+        assert!(matches!(refused, Err(CommitError::Conflict { newest: Some(2), .. })), "{refused:?}");
+    }
+
     /// The tables of schema 1, as the first version made them, with a row of a passkey.
     const FIRST: &str = "
         CREATE TABLE service (id INTEGER PRIMARY KEY CHECK (id = 1), row BLOB NOT NULL);

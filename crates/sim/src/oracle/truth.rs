@@ -63,6 +63,8 @@ pub struct Truth {
     pub acknowledged: u32,
     /// Whether the generation in force is locked.
     pub locked: bool,
+    /// The entry that locked it.
+    locked_at: u64,
     /// Its passkeys.
     pub passkeys: BTreeMap<CredentialId, KeyTruth>,
     /// First outputs by passkey, user verification and salt.
@@ -165,7 +167,9 @@ impl Truth {
                 self.locked = false;
             }
             (Kind::Lock, _) => {
-                self.locked = self.locked || event.generation == self.generation;
+                if event.generation == self.generation && !self.locked {
+                    (self.locked, self.locked_at) = (true, event.seq);
+                }
                 stats.locks += 1;
             }
             _ => {}
@@ -178,12 +182,13 @@ impl Truth {
         self.events.clone_from(&old.events);
         self.done.clone_from(&old.done);
         self.generation = old.generation;
-        self.locked = old.locked;
+        (self.locked, self.locked_at) = (old.locked, old.locked_at);
     }
 
-    /// The enclave answers a command.
+    /// The enclave answers a command, as things stood at entry `as_of`: a gateway may hold the answer back.
     pub(super) fn answered(
         &mut self,
+        as_of: u64,
         from: &Provenance,
         command: &Command,
         answer: &Answer,
@@ -208,8 +213,9 @@ impl Truth {
                 Ok(())
             }
             (Command::PinStatus, Answer::PinStatus(status)) => {
-                let locked = self.locked && status.generation == self.generation && !status.locked;
-                ensure(!locked, law::LOCKED, || format!("PIN {} is open again", status.generation))
+                let late = as_of < self.locked_at;
+                let open = self.locked && !late && status.generation == self.generation && !status.locked;
+                ensure(!open, law::LOCKED, || format!("PIN {} is open again", status.generation))
             }
             _ => Ok(()),
         }
