@@ -47,8 +47,6 @@ pub(crate) struct Context<'a> {
     pub(crate) replay: bool,
     /// The security domain secret, once something in this request opened it.
     pub(crate) sds: Option<SecurityDomainSecret>,
-    /// The member that the right PIN opened, with that secret sealed to it.
-    pub(crate) by_pin: Option<(BoxKey, Bytes)>,
     /// The key for a passkey of RS256, if one is ready.
     pub(crate) rsa: &'a mut Option<RsaKey>,
     pub(crate) events: Vec<Event>,
@@ -59,8 +57,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Authority {
     /// The account's identity.
     pub(crate) identity: bool,
-    /// The account's PIN.
-    pub(crate) pin: bool,
+    /// The account's PIN: the member that it opened, with the security domain secret sealed to it.
+    pub(crate) pin: Option<(BoxKey, Bytes)>,
 }
 
 /// Why a handler stops.
@@ -264,7 +262,7 @@ impl Context<'_> {
     /// The security domain secret: opened by a right PIN in this request, or by the half that the device sent.
     pub(crate) fn sds(&mut self) -> Result<&SecurityDomainSecret, Stop> {
         if self.sds.is_none() {
-            let opened = match &self.by_pin {
+            let opened = match &self.authority.pin {
                 Some((member, boxed)) => self.open_by_pin(member, boxed)?,
                 None => self.unwrap_sds()?,
             };

@@ -187,7 +187,6 @@ impl Running {
             known: false,
             replay: false,
             sds: None,
-            by_pin: None,
             rsa: &mut self.rsa,
             events: Vec::new(),
         };

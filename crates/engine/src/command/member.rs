@@ -44,7 +44,7 @@ impl Context<'_> {
     /// shows the PIN again, is let in again in its old place.
     pub(super) fn join(&mut self, registration: &Registration) -> Result<Answer, Stop> {
         let device = self.registrant(registration)?;
-        if !self.authority.pin || self.by_pin.is_none() {
+        if self.authority.pin.is_none() {
             return refuse(Code::Auth, "joining needs the account's PIN in the same request");
         }
         self.all_devices()?;

@@ -156,8 +156,7 @@ impl Context<'_> {
             *failure = FORGIVEN;
         }
         // What it opens is opened when a command of this request needs it.
-        self.by_pin = Some(opened.ok_or_else(no_half)?);
-        self.authority.pin = true;
+        self.authority.pin = Some(opened.ok_or_else(no_half)?);
         let event = self.event(Kind::Result, Outcome::Done);
         event.generation = generation;
         event.left = limits::PIN_TRIES_MAX;
@@ -171,7 +170,7 @@ impl Context<'_> {
         let record = self.record()?;
         // The very first PIN is the first device's to set; every later one needs the user.
         let first = record.pin.is_none() && record.members() == 1;
-        if !(verified || self.authority.pin || first) {
+        if !(verified || self.authority.pin.is_some() || first) {
             return refuse(Code::UvRequired, "a new PIN needs user verification or the present PIN");
         }
         let since = now_ms.saturating_sub(limits::PIN_WINDOW_MS);

@@ -216,3 +216,42 @@ fn files_follow_when_they_are_asked_to() {
     assert!(hand.files.read(ShardId(0), CHECKPOINT).unwrap().is_some());
     assert!(hand.pump.parts.shared.counter().desk.publications().is_empty());
 }
+
+#[test]
+fn the_keeper_writes_the_files_and_moves_the_log_beside_the_turns() {
+    use crate::ledger::LedgerFiles;
+    let mut hand = Hand::new(CommitMode::Group);
+    let (shared, mover) = (Arc::clone(&hand.pump.parts.shared), hand.pump.parts.store.mover().unwrap());
+    let mut keeper = Keeper::start(shared, hand.files.clone(), mover).unwrap();
+    assert!(!keeper.moved_log() && keeper.is_moving_log(), "asked for, not done yet");
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !keeper.moved_log() {
+        assert!(Instant::now() < patience, "nothing is heard of the log");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!keeper.is_moving_log(), "what is left is the pump's");
+    hand.pump.parts.keeper = Some(keeper);
+    hand.pump.publish_files();
+    // Its end waits for what it has begun.
+    hand.pump.parts.keeper = None;
+    assert!(hand.files.read(ShardId(0), CHECKPOINT).unwrap().is_some());
+    assert!(hand.pump.parts.shared.counter().desk.publications().is_empty());
+}
+
+#[test]
+fn a_calm_pump_moves_the_log_before_it_is_long() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut most = 0;
+    for _ in 0..CALM_PAGES {
+        let mut reply = hand.ask(b"need", Some(account(1)));
+        while reply.try_recv().is_err() {
+            hand.pump.turn().unwrap();
+        }
+        let pages = hand.pump.parts.store.logged_pages();
+        if pages < most {
+            return assert!((CALM_PAGES - 8..2 * CALM_PAGES).contains(&most), "moved after {most} pages");
+        }
+        most = pages;
+    }
+    panic!("{most} pages were never moved");
+}
