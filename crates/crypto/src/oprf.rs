@@ -3,8 +3,14 @@
 //! The client blinds its hardened PIN; the enclave multiplies by a key that exists per account and generation and
 //! proves that it used the key behind the public key the client knows; the client unblinds. The enclave learns
 //! nothing about the input, the client nothing about the key.
+//!
+//! The enclave's half is written here (`evaluate`), the client's is the crate `voprf`: each attempt is a test of one
+//! against the other.
 
-use ::voprf::{BlindedElement, EvaluationElement, Group, Proof, Ristretto255, VoprfClient, VoprfServer};
+mod evaluate;
+
+use ::voprf::{EvaluationElement, Group, Proof, Ristretto255, VoprfClient};
+use curve25519_dalek::scalar::Scalar;
 use std::fmt;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -12,7 +18,6 @@ use crate::{
     hash,
     label::Label,
     random::{Random, RngAdapter},
-    secret::SecretVec,
 };
 
 crate::secret! {
@@ -39,49 +44,41 @@ pub struct Evaluation {
     pub proof: [u8; 64],
 }
 
-crate::secret! {
-    /// The scalar of an [`OprfKey`].
-    struct OprfScalar(32);
-}
-
 /// The OPRF key of one account and PIN generation.
 pub struct OprfKey {
-    server: Box<VoprfServer<Ristretto255>>,
-    scalar: OprfScalar,
+    /// Boxed, so that moving the key leaves no copy behind.
+    scalar: Box<Zeroizing<Scalar>>,
     public: [u8; 32],
 }
 
 impl OprfKey {
     /// Makes a fresh key.
     pub fn generate(random: &mut dyn Random) -> Self {
-        Self::new(VoprfServer::new(&mut RngAdapter(random)).expect("a 32-byte seed gives a key"))
+        let mut seed = Zeroizing::new([0; 32]);
+        random.fill(seed.as_mut());
+        Self::new(evaluate::derive_key(&seed))
     }
 
     /// Loads a key: a canonical non-zero scalar, little-endian.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, BadElement> {
-        VoprfServer::new_with_key(bytes).map(Self::new).map_err(|_| BadElement)
+        evaluate::parse_key(bytes).map(Self::new)
     }
 
-    /// Loads a key whose public half is known: 6 us against 45 us, in each PIN attempt. Halves that do not belong
+    /// Loads a key whose public half is known: a third of the time, in each PIN attempt. Halves that do not belong
     /// together give evaluations whose proof does not hold.
     pub fn from_parts(scalar: &[u8; 32], public: &[u8; 32]) -> Result<Self, BadElement> {
-        let both = SecretVec::new([*scalar, *public].concat());
-        let server = VoprfServer::deserialize(both.expose()).map_err(|_| BadElement)?;
-        let scalar = OprfScalar::make(|cell| *cell = *scalar);
-        Ok(Self { server: Box::new(server), scalar, public: *public })
+        evaluate::parse_element(public)?;
+        Ok(Self { scalar: Box::new(evaluate::parse_key(scalar)?), public: *public })
     }
 
-    fn new(server: VoprfServer<Ristretto255>) -> Self {
-        let mut both = server.serialize();
-        let (scalar, public) = both.split_at(32);
-        let (scalar, public) = (OprfScalar::make(|cell| cell.copy_from_slice(scalar)), hash::array(public));
-        both.as_mut_slice().zeroize();
-        Self { server: Box::new(server), scalar, public }
+    fn new(scalar: Zeroizing<Scalar>) -> Self {
+        let public = evaluate::public(&scalar);
+        Self { scalar: Box::new(scalar), public }
     }
 
     /// The scalar: goes into the sealed record and nowhere else.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(*self.scalar.expose())
+        Zeroizing::new(self.scalar.to_bytes())
     }
 
     /// The public key against which evaluations are proved.
@@ -91,13 +88,9 @@ impl OprfKey {
 
     /// Evaluates one blinded element. The caller counts the attempt first (design, section 6.3).
     pub fn evaluate(&self, blinded: &[u8; 32], random: &mut dyn Random) -> Result<Evaluation, BadElement> {
-        let element = BlindedElement::deserialize(blinded).map_err(|_| BadElement)?;
-        let mut nonces = Hedged { key: self.to_bytes(), blinded, random };
-        let result = self.server.blind_evaluate(&mut nonces, &element);
-        Ok(Evaluation {
-            element: result.message.serialize().into(),
-            proof: hash::array(&result.proof.serialize()),
-        })
+        let nonce = hedged(self.scalar.as_bytes(), blinded, random);
+        let nonce = Zeroizing::new(Scalar::from_bytes_mod_order_wide(&nonce));
+        evaluate::evaluate(&self.scalar, &self.public, blinded, &nonce)
     }
 }
 
@@ -107,40 +100,17 @@ impl fmt::Debug for OprfKey {
     }
 }
 
-/// Hedged nonces for the proof: HMAC(key, element || fresh randomness). A repeated nonce would give the key away;
+/// A hedged nonce for the proof: HMAC(key, element || fresh randomness). A repeated nonce would give the key away;
 /// here it takes a repeated random source *and* the same element, and then the proof is the same proof.
-struct Hedged<'a> {
-    key: Zeroizing<[u8; 32]>,
-    blinded: &'a [u8; 32],
-    random: &'a mut dyn Random,
+fn hedged(key: &[u8; 32], blinded: &[u8; 32], random: &mut dyn Random) -> Zeroizing<[u8; 64]> {
+    let (mut fresh, mut nonce) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 64]));
+    random.fill(fresh.as_mut());
+    for (index, half) in (0_u64..).zip(nonce.chunks_mut(32)) {
+        let parts: &[&[u8]] = &[blinded, fresh.as_ref(), &index.to_be_bytes()];
+        half.copy_from_slice(&*Zeroizing::new(hash::hmac(key, Label::OprfNonce, parts)));
+    }
+    nonce
 }
-
-impl rand_core_06::RngCore for Hedged<'_> {
-    fn next_u32(&mut self) -> u32 {
-        rand_core_06::impls::next_u32_via_fill(self)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        rand_core_06::impls::next_u64_via_fill(self)
-    }
-
-    fn fill_bytes(&mut self, out: &mut [u8]) {
-        let mut fresh = Zeroizing::new([0; 32]);
-        self.random.fill(fresh.as_mut());
-        for (index, chunk) in (0_u64..).zip(out.chunks_mut(32)) {
-            let parts: &[&[u8]] = &[self.blinded, fresh.as_ref(), &index.to_be_bytes()];
-            let block = Zeroizing::new(hash::hmac(self.key.as_ref(), Label::OprfNonce, parts));
-            chunk.iter_mut().zip(block.iter()).for_each(|(to, from)| *to = *from);
-        }
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core_06::Error> {
-        self.fill_bytes(out);
-        Ok(())
-    }
-}
-
-impl rand_core_06::CryptoRng for Hedged<'_> {}
 
 /// The client's state between blinding and the answer. It is kept until the attempt ends, so that a client that
 /// crashed repeats the same attempt instead of using up another.
@@ -198,6 +168,7 @@ impl fmt::Debug for Blind {
 mod tests {
     use super::*;
     use crate::testing::{Script, Seeded, hex};
+    use ::voprf::{BlindedElement, VoprfServer};
 
     fn fixed<const N: usize>(text: &str) -> [u8; N] {
         hex(text).try_into().unwrap()
@@ -207,6 +178,8 @@ mod tests {
     const SK: &str = "e6f73f344b79b379f1a0dd37e07ff62e38d9f71345ce62ae3a9bc60b04ccd909";
     const PK: &str = "c803e2cc6b05fc15064549b5920659ca4a77b2cca6f04f6b357009335476ad4e";
     const BLIND: &str = "64d37aed22a27f5191de1c1d69fadb899d8862b58eb4220029e036ec4c1f6706";
+    /// The proofs' nonce.
+    const NONCE: &str = "222a5e897cf59db8145db8d16e597e8facb80ae7d4e26d9881aa6f61d645fc0e";
     /// Input, blinded element, evaluation element, proof, output.
     const RFC: [[&str; 5]; 2] = [
         [
@@ -256,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn blinding_evaluation_and_output_are_those_of_rfc_9497() {
+    fn blinding_evaluation_proof_and_output_are_those_of_rfc_9497() {
         let key = OprfKey::from_bytes(&fixed(SK)).unwrap();
         assert_eq!(key.public().to_vec(), hex(PK));
         for [input, blinded, element, proof, output] in RFC {
@@ -266,12 +239,33 @@ mod tests {
             assert_eq!(message.to_vec(), hex(blinded));
             assert_eq!(state.to_bytes().to_vec(), hex(&format!("{BLIND}{blinded}")));
             assert_eq!(key.evaluate(&message, &mut Seeded::new(1)).unwrap().element.to_vec(), hex(element));
-            // The proof's nonce is hedged and so not the RFC's: the RFC's proof is verified instead.
-            let evaluation = Evaluation { element: fixed(element), proof: fixed(proof) };
+            // A key's own nonces are hedged and so not the RFC's.
+            let nonce = evaluate::parse_key(&fixed(NONCE)).unwrap();
+            let evaluation = evaluate::evaluate(&key.scalar, &key.public, &message, &nonce).unwrap();
+            assert_eq!(evaluation, Evaluation { element: fixed(element), proof: fixed(proof) });
             let result = state.finalize(&input, &evaluation, &key.public()).unwrap();
             assert!(result.matches(&hex(output)));
         }
         println!("rfc9497: {} vectors", RFC.len());
+    }
+
+    #[test]
+    fn keys_evaluations_and_proofs_are_those_of_voprfs_server() {
+        for seed in 0..64 {
+            let key = OprfKey::generate(&mut Seeded::new(seed));
+            let server = VoprfServer::<Ristretto255>::new(&mut RngAdapter(&mut Seeded::new(seed))).unwrap();
+            assert_eq!(server.serialize().to_vec(), [*key.to_bytes(), key.public()].concat());
+
+            let input = seed.to_be_bytes();
+            let (state, message) = blind(&input, &mut Seeded::new(seed + 100)).unwrap();
+            let ours = key.evaluate(&message, &mut Seeded::new(seed + 200)).unwrap();
+            let nonce = hedged(&key.to_bytes(), &message, &mut Seeded::new(seed + 200));
+            let blinded = BlindedElement::deserialize(&message).unwrap();
+            let theirs = server.blind_evaluate(&mut RngAdapter(&mut Script(nonce.to_vec())), &blinded);
+            assert_eq!(ours.element.to_vec(), theirs.message.serialize().to_vec());
+            assert_eq!(ours.proof.to_vec(), theirs.proof.serialize().to_vec());
+            assert!(state.finalize(&input, &ours, &key.public()).is_ok());
+        }
     }
 
     #[test]
@@ -325,13 +319,7 @@ mod tests {
     fn a_broken_random_source_never_shares_a_proof_nonce_between_elements() {
         // The proof is c || s with s = r - c*k: equal nonces for two elements would give k away.
         let key = OprfKey::generate(&mut Seeded::new(1));
-        let nonce = |element: &[u8; 32]| {
-            let mut hedged =
-                Hedged { key: key.to_bytes(), blinded: element, random: &mut Script(Vec::new()) };
-            let mut out = [0; 64];
-            rand_core_06::RngCore::fill_bytes(&mut hedged, &mut out);
-            out
-        };
+        let nonce = |element: &[u8; 32]| *hedged(&key.to_bytes(), element, &mut Script(Vec::new()));
         assert_ne!(nonce(&[1; 32]), nonce(&[2; 32]));
         assert_eq!(nonce(&[1; 32]), nonce(&[1; 32]));
         assert_ne!(nonce(&[1; 32])[..32], nonce(&[1; 32])[32..]);
@@ -346,6 +334,36 @@ mod tests {
         }
         assert!(Blind::from_bytes(&[0; 64]).is_err());
         assert!(blind(&[1; 65_536], &mut Seeded::new(3)).is_err());
+    }
+
+    #[test]
+    fn a_scalar_has_one_encoding_and_is_not_zero() {
+        let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+        for (first, canonical) in [("ec", true), ("ed", false), ("ee", false)] {
+            let bytes = fixed(&format!("{first}{}", &order[2..]));
+            assert_eq!(OprfKey::from_bytes(&bytes).is_ok(), canonical, "{first}");
+        }
+    }
+
+    #[test]
+    fn an_element_has_one_encoding_and_is_not_the_identity() {
+        let key = OprfKey::generate(&mut Seeded::new(1));
+        // RFC 9496, A.2: not below p; negative; no square; negative x y; y = 0. Before them the identity.
+        for bytes in [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "f3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371",
+            "3eb858e78f5a7254d8c9731174a94f76755fd3941c0ac93735c07ba14579630e",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ] {
+            let bytes = fixed(bytes);
+            assert_eq!(key.evaluate(&bytes, &mut Seeded::new(2)).unwrap_err(), BadElement);
+            assert_eq!(OprfKey::from_parts(&key.to_bytes(), &bytes).unwrap_err(), BadElement);
+        }
     }
 
     #[test]
