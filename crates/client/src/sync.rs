@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 /// Most bytes of rows that are staged before the proof comes: a gateway could send rows for ever. It is far more than
 /// thousands of passkeys take.
 const STAGED_MAX: usize = 128 << 20;
+/// What a row counts beside its bytes: one without any takes room, too.
+const ROW_WEIGHT: usize = 256;
 
 /// A sync under way.
 pub struct Sync {
@@ -106,7 +108,8 @@ impl Sync {
         if self.rows.get(&row.id).is_some_and(|old| old.version >= row.version) {
             return Err(RowFraud::RolledBack);
         }
-        self.staged = self.staged.saturating_add(row.blob.len()).saturating_add(row.metadata.len());
+        let size = row.blob.len().saturating_add(row.metadata.len()).saturating_add(ROW_WEIGHT);
+        self.staged = self.staged.saturating_add(size);
         if self.staged > STAGED_MAX {
             return Err(RowFraud::Endless);
         }

@@ -103,9 +103,7 @@ impl Context<'_> {
         if let Some(answers) = self.known_operation(&commands)? {
             return Ok(answers);
         }
-        if commands.len() > 1 && commands.iter().any(passkey::has_extensions) {
-            return refuse(Code::BadOptions, "a sign-in with extensions is the only command of its request");
-        }
+        one_by_one(&commands)?;
         let light = commands.iter().all(|command| matches!(command, Command::Assert(_)));
         let mut answers = Vec::with_capacity(commands.len());
         for command in commands {
@@ -301,6 +299,22 @@ impl Context<'_> {
         let opened = member.open(Label::MemberWrap, &[&self.account.id.0, &epoch], boxed).ok();
         self.checked_sds(opened.as_ref().map(keyferry_crypto::secret::SecretVec::expose))
     }
+}
+
+/// What makes long answers comes alone: they would be kept with whatever else the request wrote, in a row that each
+/// later request of the device carries. And a request makes one device a member.
+fn one_by_one(commands: &[Command]) -> Result<(), Stop> {
+    if commands.len() > 1 && commands.iter().any(passkey::has_extensions) {
+        return refuse(Code::BadOptions, "a sign-in with extensions is the only command of its request");
+    }
+    if commands.len() > 1 && commands.contains(&Command::ListDevices) {
+        return refuse(Code::BadOptions, "a list of devices is the only command of its request");
+    }
+    let registers = |command: &&Command| matches!(command, Command::Enrol(_) | Command::Join(_));
+    if commands.iter().filter(registers).count() > 1 {
+        return refuse(Code::BadOptions, "a request registers one device");
+    }
+    Ok(())
 }
 
 pub(crate) fn no_half() -> Stop {

@@ -170,8 +170,16 @@ impl Running {
         }
         let account = Account::open(&self.keys, map_key, filling, view)?;
         let actor = identify(&account, received)?;
+        if matches!(actor, Actor::Stranger { .. })
+            && claims(request, Level::Uv)
+            && !commands.iter().any(registers_uv)
+        {
+            return Err(Halt::refuse(Code::Auth, "a signature by a key that nothing here registers"));
+        }
         if let Actor::Member { device, .. } | Actor::Stranger { device, .. } = &actor {
-            self.sessions.speak(&received.session, device).map_err(Halt::Dropped)?;
+            self.sessions
+                .speak(&received.session, received.number, device, self.now_ms)
+                .map_err(Halt::Dropped)?;
         }
         let operation = operation(&id, request);
         let mut context = Context {
@@ -331,6 +339,14 @@ fn identify(account: &Account, received: &Received) -> Result<Actor, Halt> {
             }
             Ok(Actor::Stranger { device, hw })
         }
+    }
+}
+
+/// Where a stranger's `uv` signature is checked.
+fn registers_uv(command: &Command) -> bool {
+    match command {
+        Command::Enrol(registration) | Command::Join(registration) => registration.uv.is_some(),
+        _ => false,
     }
 }
 

@@ -28,6 +28,10 @@ struct Session {
     left: bool,
     /// Message numbers below this were used.
     next: u64,
+    /// The newest message in which its device spoke.
+    spoken: u64,
+    /// When it was opened, or its device last spoke in it. What merely decrypts moves nothing: a frame that a host held
+    /// back would keep its old session open for longer than the one that the device went on to.
     used_ms: u64,
 }
 
@@ -72,7 +76,7 @@ impl Sessions {
         let serial = self.opened;
         self.open.insert(
             session,
-            Session { transport, serial, device: None, left: false, next: 0, used_ms: now_ms },
+            Session { transport, serial, device: None, left: false, next: 0, spoken: 0, used_ms: now_ms },
         );
         Ok(SessionOpened { version: limits::VERSION, session, message: Bytes(message) })
     }
@@ -94,7 +98,6 @@ impl Sessions {
         let padded = zeroize::Zeroizing::new(padded);
         // The number is used up by whatever decrypts under it, also when it then does not decode.
         session.next = frame.number + 1;
-        session.used_ms = now_ms;
         let handshake = *session.transport.handshake_hash();
         let bytes = seal::unpad(&padded).ok_or(Reason::Frame)?;
         let request = Request::from_bytes(bytes).map_err(|_| Reason::Frame)?;
@@ -126,14 +129,25 @@ impl Sessions {
     }
 
     /// A device that speaks in a newer session has left its older ones: nothing more is heard there, so that a frame
-    /// which the host held back is never run late. What is still to be said there is said.
-    pub(crate) fn speak(&mut self, id: &SessionId, device: &DeviceId) -> Result<(), Reason> {
+    /// which the host held back is never run late. Nor is one within a session after a newer one. What is still to be
+    /// said there is said.
+    pub(crate) fn speak(
+        &mut self,
+        id: &SessionId,
+        number: u64,
+        device: &DeviceId,
+        now_ms: u64,
+    ) -> Result<(), Reason> {
         let newest = self.speaking.get(device).copied();
         let newest_serial = newest.and_then(|newest| self.open.get(&newest)).map(|session| session.serial);
         let session = self.open.get_mut(id).ok_or(Reason::Session)?;
         // One device a session: what is kept of devices is never more than what is kept of sessions.
         if session.device.is_some_and(|before| before != *device) {
             return Err(Reason::Session);
+        }
+        // The same one comes again with the rows that it asked for.
+        if number < session.spoken {
+            return Err(Reason::Frame);
         }
         session.device = Some(*device);
         if newest_serial.is_some_and(|serial| serial > session.serial) {
@@ -144,6 +158,10 @@ impl Sessions {
             newest.filter(|newest| newest != id).and_then(|newest| self.open.get_mut(&newest))
         {
             before.left = true;
+        }
+        if let Some(session) = self.open.get_mut(id) {
+            session.spoken = number;
+            session.used_ms = now_ms;
         }
         self.speaking.insert(*device, *id);
         Ok(())
@@ -179,7 +197,9 @@ impl Sessions {
         if self.open.len() < limits::SESSIONS_MAX {
             return;
         }
-        let oldest = self.open.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, _)| *id);
+        // Of two that were used in the same millisecond the older one, too, never outlives the newer one.
+        let oldest =
+            self.open.iter().min_by_key(|(_, session)| (session.used_ms, session.serial)).map(|(id, _)| *id);
         if let Some(oldest) = oldest {
             self.close(&oldest);
         }

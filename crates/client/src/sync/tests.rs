@@ -248,3 +248,25 @@ fn rows_that_never_end_are_given_up() {
     assert_eq!(result.unwrap_err(), endless);
     assert!(next <= 129 && home.vault.rows.is_empty());
 }
+
+#[test]
+fn empty_rows_that_never_end_are_given_up() {
+    const EACH: u64 = 10_000;
+    let (ledger, mut home) = (vault(), member(&vault()));
+    let template = ledger.rows.values().next().unwrap().clone();
+    let mut next = 0;
+    let result = sync(&mut home, |_, _| {
+        let rows = (next + 1..=next + EACH).map(|number| PasskeyRow {
+            id: CredentialId(u128::from(number).to_be_bytes()),
+            vault_seq: number,
+            blob: Vec::new().into(),
+            metadata: Vec::new().into(),
+            ..template.clone()
+        });
+        let rows = rows.collect();
+        next += EACH;
+        SyncPage { rows, cursor: next, more: true, account: None }
+    });
+    assert_eq!(result.unwrap_err(), FlowError::from(RowFraud::Endless));
+    assert!(next <= 530_000 && home.vault.rows.is_empty());
+}

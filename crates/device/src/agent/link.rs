@@ -108,7 +108,11 @@ impl Link {
         for _ in 1..TRIES_MAX {
             match step(self) {
                 Ok(done) => return Ok(done),
-                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Final(error)) => {
+                    // Whatever was not answered is not run after what the device says next: that it says elsewhere.
+                    self.session = None;
+                    return Err(error);
+                }
                 Err(Trouble::Session(_) | Trouble::Later(_)) => {
                     self.forget();
                     std::thread::sleep(wait);
@@ -116,7 +120,11 @@ impl Link {
                 }
             }
         }
-        step(self).map_err(Trouble::told)
+        let done = step(self);
+        if done.is_err() {
+            self.session = None;
+        }
+        done.map_err(Trouble::told)
     }
 
     fn appraise(&mut self, home: &mut Home) -> Result<(), Trouble> {

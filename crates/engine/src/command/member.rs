@@ -26,7 +26,7 @@ impl Context<'_> {
         let record = self.record()?;
         let alone = record.devices.iter().all(|entry| entry.device == device);
         let untouched = record.pin.is_none() && self.account.head().vault_seq == 0;
-        // Devices are never taken off the list. A hash without one is left by a refusal below, and means nothing.
+        // Devices are never taken off the list.
         let again = alone && untouched;
         if !record.devices.is_empty() && !again {
             return refuse(Code::Exists, "the account has a device already; join with its PIN");
@@ -34,10 +34,18 @@ impl Context<'_> {
         let sds = SecurityDomainSecret::random(self.random);
         let account = self.account.id;
         let record = self.record_mut()?;
+        let before = (record.epoch, record.sds_hash);
         record.epoch = 1;
         record.sds_hash = Some(sds.hash(&account.0, u64::from(record.epoch)));
         self.sds = Some(sds);
-        self.admit(device, registration, Kind::Enrol)
+        let admitted = self.admit(device, registration, Kind::Enrol);
+        if admitted.is_err() {
+            // Another command of the request may write the record all the same.
+            self.sds = None;
+            let record = self.record_mut()?;
+            (record.epoch, record.sds_hash) = before;
+        }
+        admitted
     }
 
     /// A further device, let in by the account's PIN in the same request. A member that lost the answer to its join, and

@@ -150,13 +150,14 @@ impl Context<'_> {
             return Err(if left == 0 { self.lock() } else { wrong(left) });
         }
         let share = PinShare::from_bytes(keys.share.0);
-        let opened = open_member(&pin.member, &client_key, &share, &account.0, generation);
+        let opened =
+            open_member(&pin.member, &client_key, &share, &account.0, generation).ok_or_else(no_half)?;
         pin.attempts = 0;
         if let Some(failure) = record.pin_failures.iter_mut().rev().find(|time| **time == began_ms) {
             *failure = FORGIVEN;
         }
         // What it opens is opened when a command of this request needs it.
-        self.authority.pin = Some(opened.ok_or_else(no_half)?);
+        self.authority.pin = Some(opened);
         let event = self.event(Kind::Result, Outcome::Done);
         event.generation = generation;
         event.left = limits::PIN_TRIES_MAX;

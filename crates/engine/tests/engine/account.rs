@@ -277,6 +277,39 @@ fn a_failed_enrolment_leaves_the_account_open_for_another() {
 }
 
 #[test]
+fn a_refused_enrolment_behind_another_command_leaves_the_secret_in_force() {
+    let mut world = world();
+    let mut ann = world.member("ann");
+    let mut bad = ann.registration();
+    bad.sealing = [0; 32];
+    let rename = RenameDevice { device: ann.id, label: "renamed".to_owned() };
+    let commands = [
+        Command::Authenticate(identity("ann", PASSWORD)),
+        Command::RenameDevice(rename),
+        Command::Enrol(bad),
+    ];
+    let answers = world.ask(&mut ann, As::MemberWithUv, &commands);
+    assert_eq!(answers[1], Answer::Renamed);
+    assert_eq!(code(&answers), Code::BadOptions);
+    world.create(&mut ann, "example.com");
+}
+
+#[test]
+fn what_makes_long_answers_comes_alone_and_a_request_registers_one_device() {
+    let (mut world, mut ann) = settled();
+    let rename = || Command::RenameDevice(RenameDevice { device: ann.id, label: "again".to_owned() });
+    let lists = [rename(), Command::ListDevices];
+    let twice = [Command::ListDevices, Command::ListDevices];
+    let enrol = Command::Enrol(ann.registration());
+    let enrols = [Command::Authenticate(identity("ann", PASSWORD)), enrol.clone(), enrol];
+    let entries = world.host.entries(&ann.account.unwrap());
+    assert_eq!(code(&world.ask(&mut ann, As::Member, &lists)), Code::BadOptions);
+    assert_eq!(code(&world.ask(&mut ann, As::Member, &twice)), Code::BadOptions);
+    assert_eq!(code(&world.ask(&mut ann, As::MemberWithUv, &enrols)), Code::BadOptions);
+    assert_eq!(world.host.entries(&ann.account.unwrap()), entries);
+}
+
+#[test]
 fn enrolment_needs_proof_of_possession_of_each_key() {
     let mut world = world();
     let mut device = world.device();
@@ -405,10 +438,14 @@ fn strangers_with_the_password_can_do_nothing_that_a_member_can() {
         }),
     ];
     for command in forbidden {
-        for sender in [As::Nobody, As::Stranger, As::StrangerWithUv] {
+        // Both come first: a list beside another command, and a signature by a key that nobody registers.
+        let refused = if command == Command::ListDevices { Code::BadOptions } else { Code::UnknownDevice };
+        for (sender, refused) in
+            [(As::Nobody, refused), (As::Stranger, refused), (As::StrangerWithUv, Code::Auth)]
+        {
             let commands = [Command::Authenticate(identity("ann", PASSWORD)), command.clone()];
             let answers = world.ask(&mut stranger, sender, &commands);
-            assert_eq!(code(&answers), Code::UnknownDevice, "{command:?}");
+            assert_eq!(code(&answers), refused, "{command:?}");
         }
     }
 }

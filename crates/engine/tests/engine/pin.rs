@@ -97,7 +97,7 @@ fn a_right_finish_lets_only_its_own_request_join() {
     let evaluated = world.begin_strange(&mut thief, "ann", &attempt).unwrap();
     let [authenticate, finish, join] =
         world.joining(&mut thief, "ann", &attempt, &evaluated, ann.account.unwrap());
-    let answers = world.ask(&mut thief, As::StrangerWithUv, &[authenticate.clone(), finish.clone()]);
+    let answers = world.ask(&mut thief, As::Stranger, &[authenticate.clone(), finish.clone()]);
     assert_eq!(answers[1], Answer::PinRight);
     assert_eq!(
         code(&world.ask(&mut thief, As::StrangerWithUv, &[authenticate.clone(), join.clone()])),
