@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// the gateway about 75 us more, since its vault's rows are read to build the map over them.
 pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
+/// A vault that changed so often, at most, is read for a mere hint: that takes a few milliseconds.
+const HINTED_CHANGES_MAX: u64 = 1_000;
+
 /// Part of the cache for passkey rows: the rest is for accounts, which every request needs.
 const PASSKEY_SHARE: usize = 4;
 
@@ -81,7 +84,7 @@ pub struct Desk {
     shards: Vec<Shard>,
     service: Option<ServiceRow>,
     accounts: Accounts,
-    passkeys: Cache<(AccountKey, CredentialId), PasskeyRow>,
+    passkeys: Cache<(AccountId, CredentialId), PasskeyRow>,
 }
 
 impl Desk {
@@ -158,16 +161,17 @@ impl Desk {
         shard.log.append(batch);
         for put in &batch.accounts {
             set(&mut shard.map, put.map_key, map_value(&put.state));
-            if let Some(key) = self.accounts.apply(batch, put) {
-                for row in &put.passkeys {
-                    self.passkeys.insert((key, row.id), row.clone(), passkey_weight(row));
-                }
+            self.accounts.apply(batch, put);
+            // Whether or not the account is at hand: a passkey may be without it, and would stay as it was.
+            for row in &put.passkeys {
+                self.passkeys.insert((put.account, row.id), row.clone(), passkey_weight(row));
             }
         }
         shard.map.root();
     }
 
-    /// The account that a frame hints at, if the store has it.
+    /// The account that a frame hints at, if the store has it. Anybody can hint at anything: a large vault is read only
+    /// when the enclave asks for its passkeys, for a request whose signature holds.
     pub fn hinted(
         &mut self,
         store: &dyn Read,
@@ -176,11 +180,12 @@ impl Desk {
         let Some(account) = &frame.account else {
             return Ok(None);
         };
-        match self.view(store, account, frame.device.as_slice(), &frame.passkeys) {
-            Ok(view) => Ok(Some(view)),
-            Err(DeskError::Account) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(entry) = self.accounts.fetch(store, account)? else {
+            return Ok(None);
+        };
+        let cheap = entry.has_vault_at_hand() || entry.state.vault_seq <= HINTED_CHANGES_MAX;
+        let passkeys = if cheap { &frame.passkeys[..] } else { &[] };
+        self.view(store, account, frame.device.as_slice(), passkeys).map(Some)
     }
 
     /// What the enclave asked for: an account's rows, or proof that there is no such account.
@@ -219,7 +224,7 @@ impl Desk {
     ) -> Result<AccountView, DeskError> {
         let entry = self.accounts.fetch(store, account)?.ok_or(DeskError::Account)?;
         let rows = entry.devices(store, devices)?;
-        let views = passkey_views(&mut self.passkeys, store, entry, passkeys)?;
+        let views = passkey_views(&mut self.passkeys, store, account, entry, passkeys)?;
         let shard = entry.key.shard;
         let view = AccountView {
             account: *account,
@@ -294,42 +299,43 @@ impl Desk {
 
 /// Passkeys with their proofs, or proofs that there are none of these ids.
 fn passkey_views(
-    cache: &mut Cache<(AccountKey, CredentialId), PasskeyRow>,
+    cache: &mut Cache<(AccountId, CredentialId), PasskeyRow>,
     store: &dyn Read,
+    account: &AccountId,
     entry: &mut Entry,
     ids: &[CredentialId],
 ) -> Result<Vec<PasskeyView>, ReadError> {
-    let key = entry.key;
+    let at = entry.key;
     let mut views = Vec::with_capacity(ids.len());
     for id in ids {
         let vault = entry.vault(store)?;
         let vault_key = state::vault_key(id);
         let exists = vault.get(&vault_key).ok().flatten().is_some();
-        let row = if exists { passkey(cache, store, key, id)? } else { None };
+        let row = if exists { passkey(cache, store, (*account, *id), at)? } else { None };
         views.push(PasskeyView { id: *id, proof: prove(vault, &vault_key), row, large_blob: None });
     }
     Ok(views)
 }
 
 fn passkey(
-    cache: &mut Cache<(AccountKey, CredentialId), PasskeyRow>,
+    cache: &mut Cache<(AccountId, CredentialId), PasskeyRow>,
     store: &dyn Read,
-    key: AccountKey,
-    id: &CredentialId,
+    key: (AccountId, CredentialId),
+    at: AccountKey,
 ) -> Result<Option<PasskeyRow>, ReadError> {
-    if let Some(row) = cache.fetch(&(key, *id)) {
+    if let Some(row) = cache.fetch(&key) {
         return Ok(Some(row.clone()));
     }
-    let row = store.passkey(key, id)?;
+    let row = store.passkey(at, &key.1)?;
     if let Some(row) = &row {
-        cache.insert((key, *id), row.clone(), passkey_weight(row));
+        cache.insert(key, row.clone(), passkey_weight(row));
     }
     Ok(row)
 }
 
 /// Bytes in memory, roughly: the row, its two buffers and its place in the cache.
 fn passkey_weight(row: &PasskeyRow) -> usize {
-    row.blob.len() + row.metadata.len() + 220
+    row.blob.len() + row.metadata.len() + 240
 }
 
 fn fields(state: &AccountState) -> AccountFields {

@@ -18,9 +18,9 @@ use crate::link::{Enclave, KeyBroker, Launcher, LinkError};
 use crate::live::{Live, LiveLimits};
 use crate::metrics::Metrics;
 use crate::serve::CommitMode;
-use crate::store::{CommitError, SqliteReader, SqliteStore};
+use crate::store::{CommitError, ReadError, SqliteReader, SqliteStore};
 use keyferry_wire::InstanceId;
-use keyferry_wire::door::{BatchRef, Drop as Reason, Need};
+use keyferry_wire::door::{Batch, BatchRef, Drop as Reason, Need};
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
 use keyferry_wire::limits::EVIDENCE_LIFE_MS;
@@ -68,6 +68,21 @@ pub struct Counter {
     pub desk: Desk,
     /// The store as of the desk's newest batch.
     pub reader: SqliteReader,
+    /// One of them moved and the other could not follow: until it has, rows and proofs do not belong together.
+    apart: bool,
+}
+
+impl Counter {
+    /// Takes in batches that are durable.
+    fn move_on(&mut self, batches: &[Batch]) -> Result<(), ReadError> {
+        self.apart = true;
+        self.reader.refresh()?;
+        for batch in batches {
+            self.desk.apply(batch);
+        }
+        self.apart = false;
+        Ok(())
+    }
 }
 
 /// The enclave that serves now.
@@ -100,7 +115,7 @@ impl Shared {
     /// State for readers; no enclave serves yet.
     pub fn new(desk: Desk, reader: SqliteReader) -> Shared {
         Shared {
-            counter: Mutex::new(Counter { desk, reader }),
+            counter: Mutex::new(Counter { desk, reader, apart: false }),
             published: RwLock::new(None),
             absence: RwLock::new(Failure::Enclave),
             live: Live::new(LiveLimits::default()),
@@ -118,6 +133,12 @@ impl Shared {
     /// Desk and reader; nobody holds them for longer than a batch takes to be taken in.
     pub fn counter(&self) -> MutexGuard<'_, Counter> {
         self.counter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Desk and reader for whoever reads without the enclave; fails while they stand apart.
+    pub fn reading(&self) -> Result<MutexGuard<'_, Counter>, Failure> {
+        let counter = self.counter();
+        if counter.apart { Err(Failure::Store) } else { Ok(counter) }
     }
 
     /// The enclave that serves now, if one does.
@@ -439,7 +460,9 @@ impl Pump {
         if let Err(error) = store.move_log() {
             tracing::warn!(%error, "the store's write-ahead log could not be moved");
         }
-        if let Err(error) = shared.counter().reader.refresh() {
+        let mut counter = shared.counter();
+        if let Err(error) = counter.reader.refresh() {
+            counter.apart = true;
             tracing::warn!(error = %crate::serve::chain(&error), "the reader of the store failed");
         }
     }

@@ -62,9 +62,11 @@ impl Accounts {
         self.cache.weigh(account, Entry::weight);
     }
 
-    /// Brings an account that is at hand up to date; gives its key.
-    pub(super) fn apply(&mut self, batch: &Batch, put: &AccountPut) -> Option<AccountKey> {
-        let entry = self.cache.peek(&put.account)?;
+    /// Brings an account up to date that is at hand.
+    pub(super) fn apply(&mut self, batch: &Batch, put: &AccountPut) {
+        let Some(entry) = self.cache.peek(&put.account) else {
+            return;
+        };
         entry.map_key = put.map_key;
         entry.state = put.state.clone();
         entry.tail = tail_after(batch, &put.leaves).or(entry.tail);
@@ -78,9 +80,7 @@ impl Accounts {
             }
             vault.root();
         }
-        let key = entry.key;
         self.weigh(&put.account);
-        Some(key)
     }
 }
 
@@ -109,6 +109,11 @@ impl Entry {
             self.access = Some(store.access(self.key)?);
         }
         Ok(self.access.as_deref().unwrap_or_default())
+    }
+
+    /// Whether the map of the vault is made already.
+    pub(super) fn has_vault_at_hand(&self) -> bool {
+        self.vault.is_some()
     }
 
     /// The map of the vault.

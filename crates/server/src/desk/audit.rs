@@ -24,6 +24,10 @@ impl Trail {
     /// Goes on to the end that the account had when `end` was made; reads only leaves that are new to it.
     pub fn extend(&mut self, store: &dyn Read, end: &Trail) -> Result<(), ReadError> {
         let known = self.indices.last().copied();
+        if end.tail <= known {
+            // An end from before: this trail has gone on since.
+            return Ok(());
+        }
         let mut found = Vec::new();
         let mut next = end.tail;
         while let Some(index) = next.filter(|index| known.is_none_or(|known| *index > known)) {

@@ -137,6 +137,58 @@ fn what_is_at_hand_follows_every_batch() {
 }
 
 #[test]
+fn a_passkey_at_hand_follows_although_its_account_is_not() {
+    let mut bench = Bench::with_cache(16 * 1024);
+    bench.put(1, [1]);
+    bench.desk.view(&bench.store, &account(1), &[], &[credential(1)]).unwrap();
+    // Between the view of an account and what is written to it, others push it out.
+    for n in 2..20 {
+        bench.put(n, []);
+        bench.desk.view(&bench.store, &account(n), &[], &[credential(1)]).unwrap();
+    }
+    let edit = bench.world.passkeys(account(1), [1]);
+    let batch = bench.world.batch(vec![edit]);
+    bench.commit(batch);
+    let warm = bench.desk.view(&bench.store, &account(1), &[], &[credential(1)]).unwrap();
+    let cold = bench.reopen().unwrap().view(&bench.store, &account(1), &[], &[credential(1)]).unwrap();
+    assert_eq!(warm, cold);
+}
+
+#[test]
+fn a_hint_does_not_have_a_large_vault_read() {
+    let mut bench = Bench::new();
+    bench.put(1, [1]);
+    for _ in 0..HINTED_CHANGES_MAX / 250 {
+        bench.put(1, 0..250);
+    }
+    bench.desk = bench.reopen().unwrap();
+    let frame = RequestFrame {
+        version: 1,
+        suite: 1,
+        session: keyferry_wire::SessionId([1; 16]),
+        number: 0,
+        account: Some(account(1)),
+        device: Some(device(1)),
+        passkeys: vec![credential(1)],
+        seen: None,
+        ciphertext: Vec::new().into(),
+    };
+    let view = bench.desk.hinted(&bench.store, &frame).unwrap().unwrap();
+    assert_eq!((view.devices.len(), view.passkeys.len()), (1, 0));
+    // The enclave asks; from then on the vault is at hand.
+    let need = Need {
+        account: account(1),
+        shard: ShardId(0),
+        map_key: view.map_key,
+        devices: vec![device(1)],
+        passkeys: vec![credential(1)],
+        large_blobs: Vec::new(),
+    };
+    assert_eq!(bench.desk.needed(&bench.store, &need).unwrap().passkeys.len(), 1);
+    assert_eq!(bench.desk.hinted(&bench.store, &frame).unwrap().unwrap().passkeys.len(), 1);
+}
+
+#[test]
 fn a_sync_comes_in_pages_that_lead_to_the_vault_root() {
     let mut bench = Bench::new();
     bench.put(1, 0..10);
@@ -222,10 +274,14 @@ fn a_trail_goes_on_where_it_ended() {
         bench.put(2, []);
         bench.put(1, []);
     }
+    let before = end;
     let end = bench.desk.trail_end(&bench.store, &account(1)).unwrap();
     trail.extend(&bench.store, &end).unwrap();
     assert_eq!(trail.len(), 6);
     trail.extend(&bench.store, &end).unwrap();
+    assert_eq!(trail.len(), 6);
+    // Two audits at once: the earlier end comes later, and nothing is forgotten for it.
+    trail.extend(&bench.store, &before).unwrap();
     assert_eq!(trail.len(), 6);
 }
 

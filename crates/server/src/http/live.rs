@@ -61,7 +61,7 @@ pub(super) async fn live(
 
 /// Where the account stands; `None` for a token that is none of its devices'.
 fn position(edge: &Edge, account: &AccountId, token: &Hash) -> Result<Option<Hint>, Problem> {
-    let counter = &mut *edge.shared.counter();
+    let counter = &mut *edge.shared.reading()?;
     let (desk, reader) = (&mut counter.desk, &counter.reader);
     Ok(desk.position(reader, account, token)?)
 }

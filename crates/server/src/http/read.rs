@@ -134,7 +134,7 @@ pub(super) async fn sync(
     let query = Query::parse(query.as_deref(), ["cursor", "limit", "seen"])?;
     let [cursor, limit, seen] = query.0;
     let page = {
-        let counter = &mut *edge.shared.counter();
+        let counter = &mut *edge.shared.reading()?;
         let (desk, reader) = (&mut counter.desk, &counter.reader);
         if !desk.may_read(reader, &account, &token)? {
             return Err(Problem::UNAUTHORIZED);
@@ -155,7 +155,7 @@ pub(super) async fn audit(
     let [from, limit, seen] = Query::parse(query.as_deref(), ["from", "limit", "seen"])?.0;
     let work = move || -> Result<AuditPage, Problem> {
         let end = {
-            let counter = &mut *edge.shared.counter();
+            let counter = &mut *edge.shared.reading()?;
             let (desk, reader) = (&mut counter.desk, &counter.reader);
             if !desk.may_read(reader, &account, &token)? {
                 return Err(Problem::UNAUTHORIZED);
@@ -163,7 +163,7 @@ pub(super) async fn audit(
             desk.trail_end(reader, &account)?
         };
         let mut trail = walk(&edge, &account, &end)?;
-        let counter = &mut *edge.shared.counter();
+        let counter = &mut *edge.shared.reading()?;
         // What was committed during the walk belongs to the state that the page proves.
         let end = counter.desk.trail_end(&counter.reader, &account)?;
         trail.extend(&counter.reader, &end).map_err(DeskError::from)?;

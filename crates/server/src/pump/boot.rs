@@ -74,6 +74,7 @@ impl Pump {
     fn catch_up(&self) -> Result<(), BootError> {
         let Self { parts, .. } = self;
         let mut counter = parts.shared.counter();
+        counter.apart = true;
         counter.reader.refresh()?;
         for shard in (0..parts.shards).map(ShardId) {
             let stored = counter.reader.tail(shard)?.map(|tail| tail.number);
@@ -84,6 +85,7 @@ impl Pump {
                 break;
             }
         }
+        counter.apart = false;
         Ok(())
     }
 
@@ -104,11 +106,8 @@ impl Pump {
         let mut counter = self.parts.shared.counter();
         let service = (counter.desk.service() != Some(&loaded.service)).then_some(&loaded.service);
         self.parts.store.commit(service, &loaded.batches)?;
-        counter.reader.refresh()?;
         counter.desk.serve_as(loaded.service.clone());
-        for batch in &loaded.batches {
-            counter.desk.apply(batch);
-        }
+        counter.move_on(&loaded.batches)?;
         Ok(())
     }
 

@@ -237,10 +237,7 @@ impl Pump {
         metrics.commit_entries.note(u64::try_from(entries).unwrap_or(u64::MAX));
         {
             let mut counter = self.parts.shared.counter();
-            counter.reader.refresh().map_err(DeskError::from)?;
-            for batch in batches {
-                counter.desk.apply(batch);
-            }
+            counter.move_on(batches).map_err(DeskError::from)?;
         }
         self.parts.shared.live.ring(batches);
         self.committed = references(batches);
