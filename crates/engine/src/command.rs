@@ -310,6 +310,10 @@ fn one_by_one(commands: &[Command]) -> Result<(), Stop> {
     if commands.len() > 1 && commands.contains(&Command::ListDevices) {
         return refuse(Code::BadOptions, "a list of devices is the only command of its request");
     }
+    if commands.len() > 1 && commands.iter().any(passkey::takes_rsa_key) {
+        // Each further command that asks for a row would have the key thrown away, and another one taken.
+        return refuse(Code::BadOptions, "a creation of an RSA key is the only command of its request");
+    }
     let registers = |command: &&Command| matches!(command, Command::Enrol(_) | Command::Join(_));
     if commands.iter().filter(registers).count() > 1 {
         return refuse(Code::BadOptions, "a request registers one device");

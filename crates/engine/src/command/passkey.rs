@@ -306,6 +306,11 @@ pub(super) fn has_extensions(command: &Command) -> bool {
     matches!(command, Command::Assert(assert) if assert.prf.is_some() || assert.large_blob.is_some())
 }
 
+/// A key that the edge made ahead, and makes slowly.
+pub(super) fn takes_rsa_key(command: &Command) -> bool {
+    matches!(command, Command::CreatePasskey(create) if matches!(chosen_algorithm(create), Ok(Algorithm::Rs256)))
+}
+
 fn demand_verification(wanted: UserVerification, verified: bool) -> Result<(), Stop> {
     if wanted == UserVerification::Required && !verified {
         return refuse(Code::UvRequired, "the relying party requires user verification");

@@ -191,3 +191,16 @@ fn a_refused_creation_uses_up_no_rsa_key() {
     let answers = world.ask(&mut ann, As::Member, &[Command::CreatePasskey(create)]);
     assert!(matches!(&answers[..], [Answer::Created(_)]), "{answers:?}");
 }
+
+#[test]
+fn a_creation_of_an_rsa_key_is_the_only_command_of_its_request() {
+    let (mut world, mut ann) = settled();
+    let id = world.create(&mut ann, "example.com").id;
+    world.host.platform.rsa_ready = 1;
+    let beside = [creation(&[-257]), Command::Assert(assert_for(id, "example.com"))];
+    assert_eq!(code(&world.ask(&mut ann, As::Member, &beside)), Code::BadOptions);
+    assert_eq!(world.host.platform.rsa_ready, 1);
+    // Creations that need no such key may come together.
+    let answers = world.ask(&mut ann, As::Member, &[creation(&[-7]), creation(&[-8])]);
+    assert!(!matches!(answers[0], Answer::Refused(_)), "{answers:?}");
+}
