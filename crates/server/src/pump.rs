@@ -7,6 +7,7 @@
 
 mod boot;
 mod keeper;
+mod lines;
 mod turn;
 
 pub use boot::BootError;
@@ -24,7 +25,8 @@ use keyferry_wire::door::{BatchRef, Drop as Reason, Need};
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
 use keyferry_wire::limits::EVIDENCE_LIFE_MS;
-use std::collections::{HashMap, VecDeque};
+use lines::Lines;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -57,6 +59,9 @@ pub enum Failure {
     /// The enclave is gone.
     #[error("the enclave stopped: it is being restarted")]
     Enclave,
+    /// Too many requests wait: of this account, or for what the enclave has little of.
+    #[error("too many requests are waiting: try again soon")]
+    Busy,
     /// The gateway ends.
     #[error("the service is stopping")]
     Stopping,
@@ -176,7 +181,9 @@ pub struct Pump {
     evidence_at: (Instant, u64),
     tickets: u64,
     waiting: HashMap<u64, Waiter>,
-    ready: VecDeque<Item>,
+    lines: Lines,
+    /// Requests that the enclave holds and nobody waits for any more: it is told to forget them.
+    forgotten: Vec<u64>,
     /// Requests that wait for an RSA key, and since when the first of them does.
     put_off: Vec<Item>,
     put_off_at: Instant,
@@ -234,6 +241,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// A turn of so few requests leaves time to move the write-ahead log, by so many pages.
 const CALM: usize = 8;
 const CALM_PAGES: usize = 256;
+/// Jobs that are taken before the next turn: those that are told at once that too many wait do not put it off for ever.
+const DRAIN_MAX: usize = 4096;
 /// How long a request waits before it asks for an RSA key again: a part of what making one takes.
 const KEY_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause between two starts of an enclave.
@@ -252,7 +261,8 @@ impl Pump {
             evidence_at: (now, now_ms()),
             tickets: 0,
             waiting: HashMap::new(),
-            ready: VecDeque::new(),
+            lines: Lines::default(),
+            forgotten: Vec::new(),
             put_off: Vec::new(),
             put_off_at: now,
             committed: Vec::new(),
@@ -293,7 +303,7 @@ impl Pump {
     }
 
     fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.committed.is_empty()
+        self.lines.is_empty() && self.committed.is_empty() && self.forgotten.is_empty()
     }
 
     /// Waits for a job; does what was put off when none comes.
@@ -325,12 +335,15 @@ impl Pump {
         }
     }
 
-    /// Takes what is queued, without waiting.
+    /// Takes what is queued, without waiting, until a turn is full: what waits in line behind others does not count.
     fn drain(&mut self) {
         if self.put_off_at.elapsed() >= KEY_PAUSE {
-            self.ready.extend(self.put_off.drain(..));
+            self.lines.ready.extend(self.put_off.drain(..));
         }
-        while self.ready.len() < turn::WORK_MAX {
+        for _ in 0..DRAIN_MAX {
+            if self.lines.ready.len() >= turn::WORK_MAX {
+                break;
+            }
             let Ok(job) = self.queue.try_recv() else {
                 break;
             };
@@ -353,14 +366,29 @@ impl Pump {
             (Job::Request(_, reply), Some(failure)) => drop(reply.send(Err(failure))),
             (Job::Open(open, reply), None) => {
                 let ticket = self.ticket(Waiter::Open(reply));
-                self.ready.push_back(Item::Open(ticket, open));
+                self.enter(Item::Open(ticket, open));
             }
             (Job::Request(frame, reply), None) => {
                 let waiter = Waiter::Request { reply, seen: frame.seen, need: None, rounds: 0 };
                 let ticket = self.ticket(waiter);
-                self.ready.push_back(Item::Request(ticket, frame));
+                self.enter(Item::Request(ticket, frame));
             }
         }
+    }
+
+    /// Lets a request wait for its turn, or tells its client that too many of its account do.
+    fn enter(&mut self, item: Item) {
+        if let Err(item) = self.lines.enter(item) {
+            self.turn_away(&item, Failure::Busy);
+        }
+    }
+
+    /// Ends a request that goes into no turn.
+    fn turn_away(&mut self, item: &Item, failure: Failure) {
+        if let Item::Resume(ticket, _) = item {
+            self.forgotten.push(*ticket);
+        }
+        self.fail(item.ticket(), failure);
     }
 
     fn ticket(&mut self, waiter: Waiter) -> u64 {
@@ -387,7 +415,8 @@ impl Pump {
     fn end_enclave(&mut self, why: Failure) {
         self.parts.shared.absent(why);
         self.enclave = None;
-        self.ready.clear();
+        self.lines = Lines::default();
+        self.forgotten.clear();
         self.put_off.clear();
         self.committed.clear();
     }
@@ -475,6 +504,14 @@ impl From<&BootError> for Failure {
 }
 
 impl Waiter {
+    /// The client has gone away.
+    fn is_gone(&self) -> bool {
+        match self {
+            Waiter::Open(reply) => reply.is_closed(),
+            Waiter::Request { reply, .. } => reply.is_closed(),
+        }
+    }
+
     fn fail(self, failure: Failure) {
         // The client may have gone away: then nobody needs to know.
         match self {

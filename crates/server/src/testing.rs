@@ -215,6 +215,8 @@ pub(crate) struct Script {
     pub(crate) refuse_launches: u32,
     /// So often a frame `later` is put off.
     pub(crate) put_off: u32,
+    /// Requests that the enclave holds.
+    pub(crate) held: usize,
 }
 
 /// Ticket, reply, and the size of its checkpoint.
@@ -331,6 +333,11 @@ impl StandInEnclave {
         let mut edits = Vec::new();
         let mut replies = Vec::new();
         for work in turn.work {
+            if work.frame.is_none() && work.view.is_none() {
+                self.held.remove(&work.ticket);
+                out.push(Out { ticket: work.ticket, body: OutBody::Dropped(Reason::Frame) });
+                continue;
+            }
             let frame = work.frame.or_else(|| self.held.remove(&work.ticket)).expect("a held frame");
             let body = match (&frame.ciphertext[..], work.view) {
                 (b"die", _) => return Err(LinkError::Stream(io::ErrorKind::BrokenPipe.into())),
@@ -368,6 +375,7 @@ impl StandInEnclave {
             };
             out.push(Out { ticket: work.ticket, body });
         }
+        self.script.lock().unwrap().held = self.held.len();
         let mut batches = Vec::new();
         if !edits.is_empty() {
             let batch = self.scribes[0].batch(Class::Event, edits);

@@ -59,6 +59,13 @@ impl Hand {
         answer
     }
 
+    /// Turns until nothing is left to do.
+    fn settle(&mut self) {
+        while !self.pump.is_idle() {
+            self.pump.turn().unwrap();
+        }
+    }
+
     fn size(&self) -> u64 {
         self.pump.parts.shared.counter().desk.log(ShardId(0)).unwrap().size()
     }
@@ -117,6 +124,81 @@ fn one_account_has_one_place_in_a_turn() {
     assert_eq!(hand.pump.gather().work.iter().map(|work| work.ticket).collect::<Vec<_>>(), [3]);
 }
 
+fn tickets(turn: &keyferry_wire::door::Turn) -> Vec<u64> {
+    turn.work.iter().map(|work| work.ticket).collect()
+}
+
+fn is_busy(answer: &mut Answer<Result<ReplyFrame, Failure>>) -> bool {
+    answer.try_recv() == Ok(Err(Failure::Busy))
+}
+
+#[test]
+fn one_account_that_floods_takes_no_places_from_the_others() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut flood: Vec<_> = (0..2000).map(|_| hand.ask(b"need", Some(account(1)))).collect();
+    for _ in 0..3 {
+        let _others: Vec<_> = (2..=250).map(|n| hand.ask(b"need", Some(account(n)))).collect();
+        assert_eq!(hand.pump.gather().work.len(), 250, "one of the flood, and all others");
+    }
+    assert_eq!(
+        flood.iter_mut().filter_map(|answer| answer.try_recv().ok()).count(),
+        2000 - 1 - lines::LINE_MAX
+    );
+    assert!(flood.iter_mut().take(1 + lines::LINE_MAX).all(|answer| answer.try_recv().is_err()));
+}
+
+#[test]
+fn what_waits_in_line_is_answered_in_its_order_and_beyond_it_busy() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut line: Vec<_> = (0..1 + lines::LINE_MAX).map(|_| hand.ask(b"need", Some(account(1)))).collect();
+    let mut beyond = hand.ask(b"need", Some(account(1)));
+    assert!(is_busy(&mut beyond));
+    let mut answered = 0;
+    while !hand.pump.is_idle() {
+        hand.pump.turn().unwrap();
+        while line.get_mut(answered).is_some_and(|answer| matches!(answer.try_recv(), Ok(Ok(_)))) {
+            answered += 1;
+        }
+        assert!(line.iter_mut().skip(answered).all(|answer| answer.try_recv().is_err()), "after {answered}");
+    }
+    assert_eq!(answered, line.len());
+    assert!(hand.pump.waiting.is_empty());
+    // The line is empty again.
+    let mut next = hand.ask(b"read", Some(account(1)));
+    hand.settle();
+    assert!(next.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn whoever_has_gone_away_takes_no_place_and_what_the_enclave_holds_for_him_is_forgotten() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let gone = hand.ask(b"need", Some(account(1)));
+    let _next = hand.ask(b"need", Some(account(1)));
+    drop(gone);
+    assert_eq!(tickets(&hand.pump.gather()), [2]);
+    let held = hand.ask(b"need", Some(account(2)));
+    hand.pump.turn().unwrap();
+    assert_eq!(hand.script.lock().unwrap().held, 1);
+    drop(held);
+    hand.settle();
+    assert_eq!(hand.script.lock().unwrap().held, 0);
+    assert_eq!(hand.size(), 2, "nothing was written for it");
+}
+
+#[test]
+fn whoever_waits_in_line_is_told_when_the_enclave_is_gone() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let _killer = hand.ask(b"die", Some(account(1)));
+    let mut line = hand.ask(b"need", Some(account(1)));
+    let trouble = hand.pump.turn().unwrap_err();
+    hand.pump.recover(&trouble);
+    assert_eq!(line.try_recv().unwrap(), Err(Failure::Enclave));
+    assert!(hand.pump.is_idle());
+    let mut next = hand.ask(b"need", Some(account(1)));
+    hand.settle();
+    assert!(next.try_recv().unwrap().is_ok());
+}
+
 #[test]
 fn one_commit_per_operation_is_there_to_be_measured_against() {
     let mut hand = Hand::new(CommitMode::Each);
@@ -134,9 +216,10 @@ fn a_full_disk_is_told_to_everyone_and_the_service_is_back_when_there_is_room() 
     let pages = hand.pump.parts.store.pages();
     hand.pump.parts.store.limit_pages(1);
     // SQLite takes the present size as the least: fill what is left of it.
+    let mut others = Vec::new();
     let trouble = loop {
         match hand.pump.turn() {
-            Ok(()) => drop(hand.ask(b"need", None)),
+            Ok(()) => others.push(hand.ask(b"need", None)),
             Err(trouble) => break trouble,
         }
         assert!(hand.pump.parts.store.pages() <= pages);

@@ -13,7 +13,7 @@ use keyferry_wire::frame::{ReplyFrame, RequestFrame};
 use keyferry_wire::ledger::LEAF_LEN;
 use keyferry_wire::limits::{BATCH_EVENTS_MAX, CREDENTIAL_LIST_MAX};
 use keyferry_wire::{AccountId, CredentialId, ShardId};
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -41,7 +41,6 @@ struct Due {
 struct Gathered {
     opens: Vec<Open>,
     work: Vec<Work>,
-    accounts: HashSet<AccountId>,
     bytes: usize,
 }
 
@@ -68,8 +67,8 @@ impl Pump {
         self.commit(&batches)
     }
 
-    /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next. Word of
-    /// a commit goes alone and first: its replies need not wait until the requests behind them have been run.
+    /// Puts a turn together from what is ready: at most one request of an account, and none whose client has gone away.
+    /// Word of a commit goes alone and first: its replies need not wait until the requests behind them have been run.
     pub(super) fn gather(&mut self) -> Turn {
         if !self.committed.is_empty() {
             let committed = mem::take(&mut self.committed);
@@ -81,21 +80,32 @@ impl Pump {
             CommitMode::Group => WORK_MAX,
             CommitMode::Each => 1,
         };
-        while let Some(item) = self.ready.pop_front() {
+        self.lines.call_all();
+        while let Some(item) = self.lines.ready.pop_front() {
             let full = gathered.work.len() >= work_max || gathered.bytes >= TURN_BYTES_MAX;
-            let taken = item.account().is_some_and(|account| gathered.accounts.contains(&account));
             match item {
+                item if self.is_gone(&item) => {
+                    self.lines.pass_on(&item);
+                    self.turn_away(&item, Failure::Busy);
+                }
                 Item::Open(ticket, open) => gathered.opens.push(Open { ticket, open }),
-                item if full || taken => later.push_back(item),
+                item if full => later.push_back(item),
                 item => self.attach(item, &mut gathered),
             }
         }
-        self.ready = later;
+        self.lines.ready = later;
+        let forgotten = mem::take(&mut self.forgotten);
+        gathered.work.extend(forgotten.into_iter().map(|ticket| Work { ticket, frame: None, view: None }));
         Turn { now_ms: now_ms(), committed: Vec::new(), opens: gathered.opens, work: gathered.work }
     }
 
+    fn is_gone(&self, item: &Item) -> bool {
+        self.waiting.get(&item.ticket()).is_none_or(Waiter::is_gone)
+    }
+
     fn attach(&mut self, item: Item, gathered: &mut Gathered) {
-        gathered.accounts.extend(item.account());
+        self.lines.leave(&item);
+        let held = matches!(item, Item::Resume(..));
         let (ticket, frame, view) = match item {
             Item::Open(..) => return,
             Item::Request(ticket, mut frame) => {
@@ -109,6 +119,7 @@ impl Pump {
             Ok(view) => view,
             Err(error) => {
                 tracing::error!(error = %crate::serve::chain(&error), "rows of a request could not be read");
+                self.forgotten.extend(held.then_some(ticket));
                 return self.fail(ticket, Failure::Store);
             }
         };
@@ -150,12 +161,15 @@ impl Pump {
                 OutBody::Need(need) => self.resume(ticket, Some(need)),
                 OutBody::Busy => self.resume(ticket, None),
                 OutBody::Later => self.put_off(ticket),
-                OutBody::Dropped(reason) => {
+                // What was to be forgotten is dropped, too: nobody waits for it.
+                OutBody::Dropped(reason) if self.waiting.contains_key(&ticket) => {
                     self.parts.shared.metrics.dropped(reason);
                     self.fail(ticket, Failure::Dropped(reason));
                 }
+                OutBody::Dropped(_) => {}
             }
         }
+        self.lines.turn_is_over();
         self.reply(due);
     }
 
@@ -193,11 +207,12 @@ impl Pump {
             (None, before) => before.clone(),
         };
         match next.filter(|_| *rounds <= ROUNDS_MAX) {
-            Some(next) => self.ready.push_back(Item::Resume(ticket, next)),
+            Some(next) => self.enter(Item::Resume(ticket, next)),
             // The enclave asks for a row that its records name and the store does not have.
             None => {
                 tracing::error!("a row is missing in the store: it was deleted behind the service's back");
                 self.parts.shared.metrics.dropped(Reason::Store);
+                self.forgotten.push(ticket);
                 self.fail(ticket, Failure::Dropped(Reason::Store));
             }
         }
@@ -215,7 +230,7 @@ impl Pump {
         self.put_off.push(item);
     }
 
-    fn fail(&mut self, ticket: u64, failure: Failure) {
+    pub(super) fn fail(&mut self, ticket: u64, failure: Failure) {
         if let Some(waiter) = self.waiting.remove(&ticket) {
             waiter.fail(failure);
         }
@@ -250,7 +265,14 @@ impl Pump {
 }
 
 impl Item {
-    fn account(&self) -> Option<AccountId> {
+    pub(super) fn ticket(&self) -> u64 {
+        match self {
+            Item::Open(ticket, _) | Item::Request(ticket, _) | Item::Resume(ticket, _) => *ticket,
+        }
+    }
+
+    /// The account that the client's hint or the enclave names.
+    pub(super) fn account(&self) -> Option<AccountId> {
         match self {
             Item::Open(..) => None,
             Item::Request(_, frame) => frame.account,
