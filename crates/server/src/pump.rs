@@ -20,6 +20,7 @@ use crate::live::{Live, LiveLimits};
 use crate::metrics::Metrics;
 use crate::serve::CommitMode;
 use crate::store::{CommitError, SqliteReader, SqliteStore};
+use keeper::Move;
 use keyferry_wire::InstanceId;
 use keyferry_wire::door::{BatchRef, Drop as Reason, Need};
 use keyferry_wire::evidence::Evidence;
@@ -188,6 +189,8 @@ pub struct Pump {
     put_off: Vec<Item>,
     put_off_at: Instant,
     committed: Vec<BatchRef>,
+    /// When the write-ahead log may be moved again: what stands in its way is not tried at each commit.
+    move_log_at: Instant,
     /// Requests of the last turn that had any.
     turn_requests: usize,
     published_at: Instant,
@@ -247,7 +250,7 @@ const DRAIN_MAX: usize = 4096;
 const KEY_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause between two starts of an enclave.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Rests when nothing at all is to be done.
+/// Rests when nothing at all is to be done, and before a move of the write-ahead log that was blocked is tried again.
 const REST: Duration = Duration::from_secs(1);
 
 impl Pump {
@@ -266,6 +269,7 @@ impl Pump {
             put_off: Vec::new(),
             put_off_at: now,
             committed: Vec::new(),
+            move_log_at: now,
             turn_requests: 0,
             published_at: now,
             stopping: false,
@@ -452,21 +456,36 @@ impl Pump {
     }
 
     /// Moves the store's write-ahead log when it has grown. While turns are small, early: a little of it, so that nobody
-    /// waits for long. Under load late, since a page that changes often is then moved once for many changes: the keeper
-    /// moves the bulk, and the rest is moved here, between two commits.
+    /// waits for long. Under load late, since a page that changes often is then moved once for many changes. A log that
+    /// has become long the keeper moves first, and only the rest is moved here, between two commits.
     fn move_log(&mut self) {
-        let Parts { store, keeper, shared, .. } = &mut self.parts;
-        let calm = self.turn_requests <= CALM && !keeper.as_ref().is_some_and(Keeper::is_moving_log);
-        let due = if calm {
-            store.logged_pages() >= CALM_PAGES
-        } else {
-            store.log_is_long() && keeper.as_mut().is_none_or(Keeper::moved_log)
-        };
-        if !due {
-            return;
+        if Instant::now() >= self.move_log_at && self.is_log_due() {
+            self.move_log_now();
         }
-        if let Err(error) = store.move_log() {
+        let pages = u64::try_from(self.parts.store.logged_pages()).unwrap_or(u64::MAX);
+        self.parts.shared.metrics.store_log_pages.store(pages, Ordering::Relaxed);
+    }
+
+    fn is_log_due(&mut self) -> bool {
+        let Parts { store, keeper, .. } = &mut self.parts;
+        if !store.log_is_long() && !keeper.as_ref().is_some_and(Keeper::is_moving_log) {
+            return self.turn_requests <= CALM && store.logged_pages() >= CALM_PAGES;
+        }
+        let how_far = keeper.as_mut().map_or(Move::Done, Keeper::move_log);
+        if how_far == Move::Blocked {
+            self.move_log_at = Instant::now() + REST;
+        }
+        how_far == Move::Done
+    }
+
+    fn move_log_now(&mut self) {
+        let Parts { store, shared, .. } = &mut self.parts;
+        let moved = store.move_log();
+        if let Err(error) = &moved {
             tracing::warn!(%error, "the store's write-ahead log could not be moved");
+        }
+        if moved.is_err() || store.logged_pages() >= CALM_PAGES {
+            self.move_log_at = Instant::now() + REST;
         }
         if let Err(error) = shared.counter().reader.refresh() {
             tracing::warn!(error = %crate::serve::chain(&error), "the reader of the store failed");

@@ -300,18 +300,92 @@ fn files_follow_when_they_are_asked_to() {
     assert!(hand.pump.parts.shared.counter().desk.publications().is_empty());
 }
 
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < patience, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Hand {
+    fn keeper(&self) -> Keeper {
+        let (shared, mover) = (Arc::clone(&self.pump.parts.shared), self.pump.parts.store.mover().unwrap());
+        Keeper::start(shared, self.files.clone(), mover).unwrap()
+    }
+
+    /// One entry more in the store, and so some pages in its log.
+    fn write(&mut self) {
+        let mut reply = self.ask(b"need", Some(account(1)));
+        while reply.try_recv().is_err() {
+            self.pump.turn().unwrap();
+        }
+    }
+}
+
+/// As long as the log of a store that was written to under load.
+const LONG: usize = 10_000;
+
+#[test]
+fn a_calm_pump_leaves_a_long_log_to_the_keeper() {
+    let mut hand = Hand::new(CommitMode::Group);
+    hand.pump.parts.keeper = Some(hand.keeper());
+    hand.write();
+    let logged = hand.pump.parts.store.logged_pages();
+    hand.pump.parts.store.count_logged(LONG);
+    hand.pump.move_log();
+    assert!(hand.pump.parts.keeper.as_ref().is_some_and(Keeper::is_moving_log));
+    assert_eq!(hand.pump.parts.store.logged_pages(), logged + LONG, "not moved here");
+    until("the rest is moved", || {
+        hand.pump.move_log();
+        hand.pump.parts.store.logged_pages() == 0
+    });
+    assert!(!hand.pump.parts.keeper.as_ref().is_some_and(Keeper::is_moving_log));
+    assert!(hand.pump.parts.shared.metrics.text().contains("keyferry_store_log_pages 0\n"));
+}
+
+#[test]
+fn a_log_that_a_reader_keeps_is_tried_again_after_a_pause_and_stays_counted() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let back_up = hand.pump.parts.store.reader().unwrap();
+    back_up.refresh().unwrap();
+    hand.pump.parts.store.count_logged(LONG);
+    let mut before = 0;
+    for _ in 0..3 {
+        (0..CALM_PAGES).for_each(|_| hand.write());
+        hand.pump.move_log_at = Instant::now();
+        hand.pump.move_log();
+        let pages = hand.pump.parts.store.logged_pages();
+        assert!((before + CALM_PAGES..LONG).contains(&pages), "{pages} after {before}");
+        assert!(hand.pump.move_log_at > Instant::now(), "not at each commit");
+        before = pages;
+    }
+    drop(back_up);
+    hand.pump.move_log_at = Instant::now();
+    hand.pump.move_log();
+    assert_eq!(hand.pump.parts.store.logged_pages(), 0);
+}
+
+#[test]
+fn a_log_is_moved_although_the_ledgers_files_keep_the_keeper_busy() {
+    let hand = Hand::new(CommitMode::Group);
+    let mut keeper = hand.keeper();
+    let shared = Arc::clone(&hand.pump.parts.shared);
+    // Its files come from the desk, which somebody holds.
+    let desk = shared.counter();
+    assert!(keeper.publish() && keeper.publish() && keeper.publish());
+    until("the log is moved", || keeper.move_log() == Move::Done);
+    drop(desk);
+}
+
 #[test]
 fn the_keeper_writes_the_files_and_moves_the_log_beside_the_turns() {
     use crate::ledger::LedgerFiles;
     let mut hand = Hand::new(CommitMode::Group);
-    let (shared, mover) = (Arc::clone(&hand.pump.parts.shared), hand.pump.parts.store.mover().unwrap());
-    let mut keeper = Keeper::start(shared, hand.files.clone(), mover).unwrap();
-    assert!(!keeper.moved_log() && keeper.is_moving_log(), "asked for, not done yet");
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !keeper.moved_log() {
-        assert!(Instant::now() < patience, "nothing is heard of the log");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut keeper = hand.keeper();
+    assert_eq!(keeper.move_log(), Move::Runs, "asked for, not done yet");
+    assert!(keeper.is_moving_log());
+    until("the log is moved", || keeper.move_log() == Move::Done);
     assert!(!keeper.is_moving_log(), "what is left is the pump's");
     hand.pump.parts.keeper = Some(keeper);
     hand.pump.publish_files();
