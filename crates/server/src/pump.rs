@@ -27,7 +27,8 @@ use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
 use keyferry_wire::limits::EVIDENCE_LIFE_MS;
 use lines::Lines;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -185,8 +186,9 @@ pub struct Pump {
     lines: Lines,
     /// Requests that the enclave holds and nobody waits for any more: it is told to forget them.
     forgotten: Vec<u64>,
-    /// Requests that wait for an RSA key, and since when the first of them does.
-    put_off: Vec<Item>,
+    /// Requests that wait for an RSA key, by their tickets and so in the order in which they came, and since when none of
+    /// them was handed in.
+    put_off: BTreeMap<u64, Need>,
     put_off_at: Instant,
     committed: Vec<BatchRef>,
     /// When the write-ahead log may be moved again: what stands in its way is not tried at each commit.
@@ -248,6 +250,11 @@ const CALM_PAGES: usize = 256;
 const DRAIN_MAX: usize = 4096;
 /// How long a request waits before it asks for an RSA key again: a part of what making one takes.
 const KEY_PAUSE: Duration = Duration::from_millis(10);
+/// Requests that then ask again: as many keys as can lie ready in the enclave. Each is run as far as the key, in vain when
+/// there is none, so that a thousand would take most of the enclave's time.
+const KEYS_MAX: usize = 4;
+/// Requests that wait for an RSA key at most: those behind them would wait for longer than their clients do.
+const PUT_OFF_MAX: usize = 256;
 /// Longest pause between two starts of an enclave.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Rests when nothing at all is to be done, and before a move of the write-ahead log that was blocked is tried again.
@@ -266,7 +273,7 @@ impl Pump {
             waiting: HashMap::new(),
             lines: Lines::default(),
             forgotten: Vec::new(),
-            put_off: Vec::new(),
+            put_off: BTreeMap::new(),
             put_off_at: now,
             committed: Vec::new(),
             move_log_at: now,
@@ -341,9 +348,6 @@ impl Pump {
 
     /// Takes what is queued, without waiting, until a turn is full: what waits in line behind others does not count.
     fn drain(&mut self) {
-        if self.put_off_at.elapsed() >= KEY_PAUSE {
-            self.lines.ready.extend(self.put_off.drain(..));
-        }
         for _ in 0..DRAIN_MAX {
             if self.lines.ready.len() >= turn::WORK_MAX {
                 break;
@@ -352,6 +356,21 @@ impl Pump {
                 break;
             };
             self.take(job);
+        }
+        if !self.put_off.is_empty() && self.put_off_at.elapsed() >= KEY_PAUSE {
+            self.hand_in_put_off();
+        }
+    }
+
+    /// The first of those who wait for an RSA key, ahead of all others, so that keys go to who came first.
+    fn hand_in_put_off(&mut self) {
+        self.put_off_at = Instant::now();
+        let behind = self.put_off.keys().nth(KEYS_MAX).copied();
+        let later = behind.map(|ticket| self.put_off.split_off(&ticket)).unwrap_or_default();
+        for (ticket, need) in mem::replace(&mut self.put_off, later).into_iter().rev() {
+            if let Some(item) = self.lines.enter_first(Item::Resume(ticket, need)) {
+                self.turn_away(&item, Failure::Busy);
+            }
         }
     }
 
@@ -382,7 +401,7 @@ impl Pump {
 
     /// Lets a request wait for its turn, or tells its client that too many of its account do.
     fn enter(&mut self, item: Item) {
-        if let Err(item) = self.lines.enter(item) {
+        if let Some(item) = self.lines.enter(item) {
             self.turn_away(&item, Failure::Busy);
         }
     }

@@ -211,6 +211,8 @@ pub(crate) struct Script {
     pub(crate) launches: u32,
     pub(crate) turns: u32,
     pub(crate) largest_turn: usize,
+    /// Requests of the last turn.
+    pub(crate) tickets: Vec<u64>,
     /// The next start fails.
     pub(crate) refuse_launches: u32,
     /// So often a frame `later` is put off.
@@ -316,6 +318,7 @@ impl StandInEnclave {
     fn turn(&mut self, turn: Turn) -> Result<Turned, LinkError> {
         let mut script = self.script.lock().unwrap();
         script.turns += 1;
+        script.tickets = turn.work.iter().map(|work| work.ticket).collect();
         script.largest_turn = script.largest_turn.max(turn.work.len());
         drop(script);
         let mut out = Vec::new();

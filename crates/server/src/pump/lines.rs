@@ -35,14 +35,25 @@ impl Lines {
     }
 
     /// Gives the item a place, or lets it wait in line; gives it back when the line is full.
-    pub(super) fn enter(&mut self, item: Item) -> Result<(), Item> {
+    #[must_use]
+    pub(super) fn enter(&mut self, item: Item) -> Option<Item> {
+        self.enter_at(item, VecDeque::push_back)
+    }
+
+    /// The same, ahead of all who are ready.
+    #[must_use]
+    pub(super) fn enter_first(&mut self, item: Item) -> Option<Item> {
+        self.enter_at(item, VecDeque::push_front)
+    }
+
+    fn enter_at(&mut self, item: Item, put: fn(&mut VecDeque<Item>, Item)) -> Option<Item> {
         match item.account().map(|account| self.lines.entry(account)) {
             Some(Entry::Occupied(line)) => return line.into_mut().add(item),
             Some(Entry::Vacant(place)) => drop(place.insert(Line::default())),
             None => {}
         }
-        self.ready.push_back(item);
-        Ok(())
+        put(&mut self.ready, item);
+        None
     }
 
     /// Whoever had a place goes into the turn: the next in line gets the place when the turn is over.
@@ -83,13 +94,13 @@ impl Lines {
 }
 
 impl Line {
-    fn add(&mut self, item: Item) -> Result<(), Item> {
+    fn add(&mut self, item: Item) -> Option<Item> {
         let line = if matches!(item, Item::Resume(..)) { &mut self.held } else { &mut self.new };
         if line.len() >= LINE_MAX {
-            return Err(item);
+            return Some(item);
         }
         line.push_back(item);
-        Ok(())
+        None
     }
 
     fn next(&mut self) -> Option<Item> {

@@ -3,6 +3,7 @@ use crate::desk::CACHE_BYTES;
 use crate::ledger::{CHECKPOINT, MemoryFiles};
 use crate::testing::{NAME, Script, StandInBroker, StandInLauncher, account, device};
 use keyferry_wire::{AccountId, SessionId, ShardId};
+use lines::LINE_MAX;
 use std::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot::Receiver as Answer;
 
@@ -63,6 +64,7 @@ impl Hand {
     fn settle(&mut self) {
         while !self.pump.is_idle() {
             self.pump.turn().unwrap();
+            self.pump.drain();
         }
     }
 
@@ -113,6 +115,88 @@ fn a_request_that_is_put_off_comes_again_after_a_pause_and_others_go_on() {
     assert!(hand.pump.put_off.is_empty() && hand.pump.waiting.is_empty());
 }
 
+fn numbered(n: u16) -> AccountId {
+    let [high, low] = n.to_be_bytes();
+    let mut id = [high; 32];
+    id[0] = low;
+    AccountId(id)
+}
+
+/// No test takes so long.
+const LONG_PAUSE: Duration = Duration::from_secs(3600);
+
+impl Hand {
+    /// Requests of many accounts, for each a key that is not there yet.
+    fn ask_for_keys(&mut self, accounts: u16) -> Vec<Answer<Result<ReplyFrame, Failure>>> {
+        let _made: Vec<_> = (0..accounts).map(|n| self.ask(b"need", Some(numbered(n)))).collect();
+        self.settle();
+        self.script.lock().unwrap().put_off = u32::MAX;
+        let waiting = (0..accounts).map(|n| self.ask(b"later", Some(numbered(n)))).collect();
+        self.settle();
+        self.pump.put_off_at = Instant::now() + LONG_PAUSE;
+        waiting
+    }
+
+    /// The pause is over, and then comes another.
+    fn after_the_pause(&mut self) {
+        self.pump.put_off_at = Instant::now() - KEY_PAUSE;
+        self.pump.drain();
+        self.pump.put_off_at = Instant::now() + LONG_PAUSE;
+    }
+}
+
+#[test]
+fn of_many_that_wait_for_a_key_a_few_ask_again_in_their_order() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut waiting = hand.ask_for_keys(20);
+    let first: Vec<u64> = hand.pump.put_off.keys().copied().take(KEYS_MAX).collect();
+    for _ in 0..3 {
+        // A new one, which may want a key, too, comes behind them.
+        let mut other = hand.ask(b"read", Some(numbered(19)));
+        hand.after_the_pause();
+        hand.pump.turn().unwrap();
+        let turn = hand.script.lock().unwrap().tickets.clone();
+        assert_eq!((&turn[..KEYS_MAX], turn.len()), (&first[..], KEYS_MAX + 1));
+        assert!(other.try_recv().unwrap().is_ok());
+        assert!(hand.pump.is_idle(), "the next of them come after the pause");
+    }
+    hand.script.lock().unwrap().put_off = 0;
+    for answered in (0..waiting.len()).step_by(KEYS_MAX) {
+        let told: Vec<_> = waiting.iter_mut().map(|answer| answer.try_recv().is_ok()).collect();
+        assert!(told.iter().all(|told| !told), "after {answered}");
+        hand.after_the_pause();
+        hand.settle();
+        assert!(waiting.drain(..KEYS_MAX).all(|mut answer| matches!(answer.try_recv(), Ok(Ok(_)))));
+    }
+    assert!(hand.pump.put_off.is_empty() && hand.pump.waiting.is_empty());
+}
+
+#[test]
+fn beyond_so_many_that_wait_for_a_key_the_last_are_told_busy_and_others_are_served() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut waiting = hand.ask_for_keys(1200);
+    assert_eq!(hand.pump.put_off.len(), PUT_OFF_MAX);
+    assert!(waiting.iter_mut().skip(PUT_OFF_MAX).all(is_busy));
+    assert!(waiting.iter_mut().take(PUT_OFF_MAX).all(|answer| answer.try_recv().is_err()));
+    assert_eq!(hand.script.lock().unwrap().held, PUT_OFF_MAX, "the enclave forgets the others");
+    // Those that wait take no places.
+    hand.pump.put_off_at = Instant::now() - KEY_PAUSE;
+    let mut others: Vec<_> = (0..900).map(|n| hand.ask(b"read", Some(numbered(n)))).collect();
+    hand.settle();
+    assert!(others.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_)))));
+    assert_eq!(hand.pump.put_off.len(), PUT_OFF_MAX);
+}
+
+#[test]
+fn one_account_has_a_line_of_those_that_wait_for_a_key() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut own = hand.ask_for_keys(1);
+    own.extend((0..LINE_MAX).map(|_| hand.ask(b"later", Some(numbered(0)))));
+    hand.settle();
+    assert!(own.iter_mut().take(LINE_MAX).all(|answer| answer.try_recv().is_err()));
+    assert!(own.iter_mut().skip(LINE_MAX).all(is_busy));
+}
+
 #[test]
 fn one_account_has_one_place_in_a_turn() {
     let mut hand = Hand::new(CommitMode::Group);
@@ -140,17 +224,14 @@ fn one_account_that_floods_takes_no_places_from_the_others() {
         let _others: Vec<_> = (2..=250).map(|n| hand.ask(b"need", Some(account(n)))).collect();
         assert_eq!(hand.pump.gather().work.len(), 250, "one of the flood, and all others");
     }
-    assert_eq!(
-        flood.iter_mut().filter_map(|answer| answer.try_recv().ok()).count(),
-        2000 - 1 - lines::LINE_MAX
-    );
-    assert!(flood.iter_mut().take(1 + lines::LINE_MAX).all(|answer| answer.try_recv().is_err()));
+    assert_eq!(flood.iter_mut().filter_map(|answer| answer.try_recv().ok()).count(), 2000 - 1 - LINE_MAX);
+    assert!(flood.iter_mut().take(1 + LINE_MAX).all(|answer| answer.try_recv().is_err()));
 }
 
 #[test]
 fn what_waits_in_line_is_answered_in_its_order_and_beyond_it_busy() {
     let mut hand = Hand::new(CommitMode::Group);
-    let mut line: Vec<_> = (0..1 + lines::LINE_MAX).map(|_| hand.ask(b"need", Some(account(1)))).collect();
+    let mut line: Vec<_> = (0..1 + LINE_MAX).map(|_| hand.ask(b"need", Some(account(1)))).collect();
     let mut beyond = hand.ask(b"need", Some(account(1)));
     assert!(is_busy(&mut beyond));
     let mut answered = 0;

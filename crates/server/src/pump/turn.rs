@@ -1,7 +1,8 @@
 //! One turn: gather, ask the enclave, hand out what may be said, make the batches durable.
 
 use super::boot::references;
-use super::{Failure, Item, Pump, Trouble, Waiter, now_ms};
+use super::lines::LINE_MAX;
+use super::{Failure, Item, PUT_OFF_MAX, Pump, Trouble, Waiter, now_ms};
 use crate::desk::DeskError;
 use crate::serve::CommitMode;
 use crate::store::Store;
@@ -52,9 +53,10 @@ impl Pump {
             return Ok(());
         };
         let metrics = &self.parts.shared.metrics;
-        if !turn.work.is_empty() {
-            self.turn_requests = turn.work.len();
-            metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
+        let requests = turn.work.iter().filter(|work| work.frame.is_some() || work.view.is_some()).count();
+        if requests > 0 {
+            self.turn_requests = requests;
+            metrics.turn_requests.note(u64::try_from(requests).unwrap_or(u64::MAX));
         }
         let answer = enclave.exchange(ToEnclave::Turn(turn))?;
         metrics.turns.note_time(started.elapsed());
@@ -221,13 +223,23 @@ impl Pump {
     /// Hands a request in again after a moment: turn upon turn would only keep a core from what it waits for.
     fn put_off(&mut self, ticket: u64) {
         let Some(Waiter::Request { need: Some(need), .. }) = self.waiting.get(&ticket) else {
+            self.forgotten.push(ticket);
             return self.fail(ticket, Failure::Dropped(Reason::Store));
         };
-        let item = Item::Resume(ticket, need.clone());
         if self.put_off.is_empty() {
             self.put_off_at = Instant::now();
         }
-        self.put_off.push(item);
+        let account = need.account;
+        self.put_off.insert(ticket, need.clone());
+        // The last to come is one too many: of its account, or of all.
+        let mut own =
+            self.put_off.iter().filter(|(_, need)| need.account == account).map(|(ticket, _)| *ticket);
+        let last = own.nth(LINE_MAX).or_else(|| self.put_off.keys().nth(PUT_OFF_MAX).copied());
+        if let Some(last) = last {
+            self.put_off.remove(&last);
+            self.forgotten.push(last);
+            self.fail(last, Failure::Busy);
+        }
     }
 
     pub(super) fn fail(&mut self, ticket: u64, failure: Failure) {
