@@ -90,9 +90,10 @@ impl Running {
         work: Work,
         random: &mut dyn Random,
     ) -> Option<OutBody> {
-        let received = match work.frame {
-            Some(frame) => self.sessions.receive(&frame, self.now_ms),
-            None => self.resume(work.ticket),
+        let received = match (work.frame, &work.view) {
+            (Some(frame), _) => self.sessions.receive(&frame, self.now_ms),
+            (None, Some(_)) => self.resume(work.ticket),
+            (None, None) => self.forget(work.ticket),
         };
         let received = match received {
             Ok(received) => received,
@@ -129,6 +130,12 @@ impl Running {
         let received = self.waiting.requests.remove(&ticket).ok_or(Reason::Frame)?;
         self.sessions.still_open(&received.session, self.now_ms)?;
         Ok(*received)
+    }
+
+    /// The gateway waits for this request no more.
+    fn forget(&mut self, ticket: u64) -> Result<Received, Reason> {
+        drop(self.waiting.requests.remove(&ticket));
+        Err(Reason::Frame)
     }
 
     fn wait(&mut self, ticket: u64, received: Received, body: impl FnOnce(&Running) -> OutBody) -> OutBody {

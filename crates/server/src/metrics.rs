@@ -27,6 +27,8 @@ pub struct Metrics {
     pub commit_failures: AtomicU64,
     /// Rows that did not verify: somebody changed the store.
     pub store_refused: AtomicU64,
+    /// Pages of the store's write-ahead log that are to be moved into its database, roughly.
+    pub store_log_pages: AtomicU64,
     /// Restarts of the enclave.
     pub enclave_restarts: AtomicU64,
     /// Publications of ledger files that failed.
@@ -145,9 +147,18 @@ impl Metrics {
             let help = "End of the TLS certificate, since 1970.";
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {not_after}");
         }
-        let (name, value) = ("keyferry_live_connections", self.live_connections.load(Ordering::Relaxed));
-        let help = "Live connections that are open.";
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        let gauges = [
+            ("keyferry_live_connections", "Live connections that are open.", &self.live_connections),
+            (
+                "keyferry_store_log_pages",
+                "Pages of the store's write-ahead log that are to be moved.",
+                &self.store_log_pages,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let value = value.load(Ordering::Relaxed);
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
         self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
         self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");
         self.turn_requests.write(&mut out, "keyferry_turn_requests", "Requests in a turn.");

@@ -7,6 +7,7 @@
 
 mod boot;
 mod keeper;
+mod lines;
 mod turn;
 
 pub use boot::BootError;
@@ -19,12 +20,15 @@ use crate::live::{Live, LiveLimits};
 use crate::metrics::Metrics;
 use crate::serve::CommitMode;
 use crate::store::{CommitError, ReadError, SqliteReader, SqliteStore};
+use keeper::Move;
 use keyferry_wire::InstanceId;
 use keyferry_wire::door::{Batch, BatchRef, Drop as Reason, Need};
 use keyferry_wire::evidence::Evidence;
 use keyferry_wire::frame::{ReplyFrame, RequestFrame, SessionOpen, SessionOpened};
 use keyferry_wire::limits::EVIDENCE_LIFE_MS;
-use std::collections::{HashMap, VecDeque};
+use lines::Lines;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -57,6 +61,9 @@ pub enum Failure {
     /// The enclave is gone.
     #[error("the enclave stopped: it is being restarted")]
     Enclave,
+    /// Too many requests wait: of this account, or for what the enclave has little of.
+    #[error("too many requests are waiting: try again soon")]
+    Busy,
     /// The gateway ends.
     #[error("the service is stopping")]
     Stopping,
@@ -197,11 +204,16 @@ pub struct Pump {
     evidence_at: (Instant, u64),
     tickets: u64,
     waiting: HashMap<u64, Waiter>,
-    ready: VecDeque<Item>,
-    /// Requests that wait for an RSA key, and since when the first of them does.
-    put_off: Vec<Item>,
+    lines: Lines,
+    /// Requests that the enclave holds and nobody waits for any more: it is told to forget them.
+    forgotten: Vec<u64>,
+    /// Requests that wait for an RSA key, by their tickets and so in the order in which they came, and since when none of
+    /// them was handed in.
+    put_off: BTreeMap<u64, Need>,
     put_off_at: Instant,
     committed: Vec<BatchRef>,
+    /// When the write-ahead log may be moved again: what stands in its way is not tried at each commit.
+    move_log_at: Instant,
     /// Requests of the last turn that had any.
     turn_requests: usize,
     published_at: Instant,
@@ -255,11 +267,18 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// A turn of so few requests leaves time to move the write-ahead log, by so many pages.
 const CALM: usize = 8;
 const CALM_PAGES: usize = 256;
+/// Jobs that are taken before the next turn: those that are told at once that too many wait do not put it off for ever.
+const DRAIN_MAX: usize = 4096;
 /// How long a request waits before it asks for an RSA key again: a part of what making one takes.
 const KEY_PAUSE: Duration = Duration::from_millis(10);
+/// Requests that then ask again: as many keys as can lie ready in the enclave. Each is run as far as the key, in vain when
+/// there is none, so that a thousand would take most of the enclave's time.
+const KEYS_MAX: usize = 4;
+/// Requests that wait for an RSA key at most: those behind them would wait for longer than their clients do.
+const PUT_OFF_MAX: usize = 256;
 /// Longest pause between two starts of an enclave.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Rests when nothing at all is to be done.
+/// Rests when nothing at all is to be done, and before a move of the write-ahead log that was blocked is tried again.
 const REST: Duration = Duration::from_secs(1);
 
 impl Pump {
@@ -273,10 +292,12 @@ impl Pump {
             evidence_at: (now, now_ms()),
             tickets: 0,
             waiting: HashMap::new(),
-            ready: VecDeque::new(),
-            put_off: Vec::new(),
+            lines: Lines::default(),
+            forgotten: Vec::new(),
+            put_off: BTreeMap::new(),
             put_off_at: now,
             committed: Vec::new(),
+            move_log_at: now,
             turn_requests: 0,
             published_at: now,
             stopping: false,
@@ -314,7 +335,7 @@ impl Pump {
     }
 
     fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.committed.is_empty()
+        self.lines.is_empty() && self.committed.is_empty() && self.forgotten.is_empty()
     }
 
     /// Waits for a job; does what was put off when none comes.
@@ -346,16 +367,31 @@ impl Pump {
         }
     }
 
-    /// Takes what is queued, without waiting.
+    /// Takes what is queued, without waiting, until a turn is full: what waits in line behind others does not count.
     fn drain(&mut self) {
-        if self.put_off_at.elapsed() >= KEY_PAUSE {
-            self.ready.extend(self.put_off.drain(..));
-        }
-        while self.ready.len() < turn::WORK_MAX {
+        for _ in 0..DRAIN_MAX {
+            if self.lines.ready.len() >= turn::WORK_MAX {
+                break;
+            }
             let Ok(job) = self.queue.try_recv() else {
                 break;
             };
             self.take(job);
+        }
+        if !self.put_off.is_empty() && self.put_off_at.elapsed() >= KEY_PAUSE {
+            self.hand_in_put_off();
+        }
+    }
+
+    /// The first of those who wait for an RSA key, ahead of all others, so that keys go to who came first.
+    fn hand_in_put_off(&mut self) {
+        self.put_off_at = Instant::now();
+        let behind = self.put_off.keys().nth(KEYS_MAX).copied();
+        let later = behind.map(|ticket| self.put_off.split_off(&ticket)).unwrap_or_default();
+        for (ticket, need) in mem::replace(&mut self.put_off, later).into_iter().rev() {
+            if let Some(item) = self.lines.enter_first(Item::Resume(ticket, need)) {
+                self.turn_away(&item, Failure::Busy);
+            }
         }
     }
 
@@ -374,14 +410,29 @@ impl Pump {
             (Job::Request(_, reply), Some(failure)) => drop(reply.send(Err(failure))),
             (Job::Open(open, reply), None) => {
                 let ticket = self.ticket(Waiter::Open(reply));
-                self.ready.push_back(Item::Open(ticket, open));
+                self.enter(Item::Open(ticket, open));
             }
             (Job::Request(frame, reply), None) => {
                 let waiter = Waiter::Request { reply, seen: frame.seen, need: None, rounds: 0 };
                 let ticket = self.ticket(waiter);
-                self.ready.push_back(Item::Request(ticket, frame));
+                self.enter(Item::Request(ticket, frame));
             }
         }
+    }
+
+    /// Lets a request wait for its turn, or tells its client that too many of its account do.
+    fn enter(&mut self, item: Item) {
+        if let Some(item) = self.lines.enter(item) {
+            self.turn_away(&item, Failure::Busy);
+        }
+    }
+
+    /// Ends a request that goes into no turn.
+    fn turn_away(&mut self, item: &Item, failure: Failure) {
+        if let Item::Resume(ticket, _) = item {
+            self.forgotten.push(*ticket);
+        }
+        self.fail(item.ticket(), failure);
     }
 
     fn ticket(&mut self, waiter: Waiter) -> u64 {
@@ -408,7 +459,8 @@ impl Pump {
     fn end_enclave(&mut self, why: Failure) {
         self.parts.shared.absent(why);
         self.enclave = None;
-        self.ready.clear();
+        self.lines = Lines::default();
+        self.forgotten.clear();
         self.put_off.clear();
         self.committed.clear();
     }
@@ -444,21 +496,36 @@ impl Pump {
     }
 
     /// Moves the store's write-ahead log when it has grown. While turns are small, early: a little of it, so that nobody
-    /// waits for long. Under load late, since a page that changes often is then moved once for many changes: the keeper
-    /// moves the bulk, and the rest is moved here, between two commits.
+    /// waits for long. Under load late, since a page that changes often is then moved once for many changes. A log that
+    /// has become long the keeper moves first, and only the rest is moved here, between two commits.
     fn move_log(&mut self) {
-        let Parts { store, keeper, shared, .. } = &mut self.parts;
-        let calm = self.turn_requests <= CALM && !keeper.as_ref().is_some_and(Keeper::is_moving_log);
-        let due = if calm {
-            store.logged_pages() >= CALM_PAGES
-        } else {
-            store.log_is_long() && keeper.as_mut().is_none_or(Keeper::moved_log)
-        };
-        if !due {
-            return;
+        if Instant::now() >= self.move_log_at && self.is_log_due() {
+            self.move_log_now();
         }
-        if let Err(error) = store.move_log() {
+        let pages = u64::try_from(self.parts.store.logged_pages()).unwrap_or(u64::MAX);
+        self.parts.shared.metrics.store_log_pages.store(pages, Ordering::Relaxed);
+    }
+
+    fn is_log_due(&mut self) -> bool {
+        let Parts { store, keeper, .. } = &mut self.parts;
+        if !store.log_is_long() && !keeper.as_ref().is_some_and(Keeper::is_moving_log) {
+            return self.turn_requests <= CALM && store.logged_pages() >= CALM_PAGES;
+        }
+        let how_far = keeper.as_mut().map_or(Move::Done, Keeper::move_log);
+        if how_far == Move::Blocked {
+            self.move_log_at = Instant::now() + REST;
+        }
+        how_far == Move::Done
+    }
+
+    fn move_log_now(&mut self) {
+        let Parts { store, shared, .. } = &mut self.parts;
+        let moved = store.move_log();
+        if let Err(error) = &moved {
             tracing::warn!(%error, "the store's write-ahead log could not be moved");
+        }
+        if moved.is_err() || store.logged_pages() >= CALM_PAGES {
+            self.move_log_at = Instant::now() + REST;
         }
         let mut counter = shared.counter();
         if let Err(error) = counter.reader.refresh() {
@@ -498,6 +565,14 @@ impl From<&BootError> for Failure {
 }
 
 impl Waiter {
+    /// The client has gone away.
+    fn is_gone(&self) -> bool {
+        match self {
+            Waiter::Open(reply) => reply.is_closed(),
+            Waiter::Request { reply, .. } => reply.is_closed(),
+        }
+    }
+
     fn fail(self, failure: Failure) {
         // The client may have gone away: then nobody needs to know.
         match self {

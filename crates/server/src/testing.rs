@@ -211,10 +211,14 @@ pub(crate) struct Script {
     pub(crate) launches: u32,
     pub(crate) turns: u32,
     pub(crate) largest_turn: usize,
+    /// Requests of the last turn.
+    pub(crate) tickets: Vec<u64>,
     /// The next start fails.
     pub(crate) refuse_launches: u32,
     /// So often a frame `later` is put off.
     pub(crate) put_off: u32,
+    /// Requests that the enclave holds.
+    pub(crate) held: usize,
 }
 
 /// Ticket, reply, and the size of its checkpoint.
@@ -314,6 +318,7 @@ impl StandInEnclave {
     fn turn(&mut self, turn: Turn) -> Result<Turned, LinkError> {
         let mut script = self.script.lock().unwrap();
         script.turns += 1;
+        script.tickets = turn.work.iter().map(|work| work.ticket).collect();
         script.largest_turn = script.largest_turn.max(turn.work.len());
         drop(script);
         let mut out = Vec::new();
@@ -331,6 +336,11 @@ impl StandInEnclave {
         let mut edits = Vec::new();
         let mut replies = Vec::new();
         for work in turn.work {
+            if work.frame.is_none() && work.view.is_none() {
+                self.held.remove(&work.ticket);
+                out.push(Out { ticket: work.ticket, body: OutBody::Dropped(Reason::Frame) });
+                continue;
+            }
             let frame = work.frame.or_else(|| self.held.remove(&work.ticket)).expect("a held frame");
             let body = match (&frame.ciphertext[..], work.view) {
                 (b"die", _) => return Err(LinkError::Stream(io::ErrorKind::BrokenPipe.into())),
@@ -368,6 +378,7 @@ impl StandInEnclave {
             };
             out.push(Out { ticket: work.ticket, body });
         }
+        self.script.lock().unwrap().held = self.held.len();
         let mut batches = Vec::new();
         if !edits.is_empty() {
             let batch = self.scribes[0].batch(Class::Event, edits);

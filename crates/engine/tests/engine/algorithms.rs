@@ -5,7 +5,7 @@ use crate::world::{World, code, settled};
 use keyferry_crypto::cose::parse_public_key;
 use keyferry_crypto::credential::Algorithm;
 use keyferry_wire::command::*;
-use keyferry_wire::door::OutBody;
+use keyferry_wire::door::{Drop, OutBody, Work};
 use keyferry_wire::frame::RequestFrame;
 use keyferry_wire::refusal::Code;
 use keyferry_wire::{RequestId, limits};
@@ -134,6 +134,23 @@ fn without_an_rsa_key_a_request_waits_and_others_go_on() {
     let body = world.host.settle(ticket);
     let reply = world.read(&session, body).unwrap();
     assert!(matches!(&reply.answers[..], [Answer::Created(created)] if created.alg == -257));
+}
+
+#[test]
+fn a_request_that_the_gateway_gives_up_is_forgotten_and_nothing_of_it_happens() {
+    let (mut world, mut ann) = settled();
+    let (_, sent) = frame(&mut world, &mut ann, creation(&[-257]));
+    let (ticket, body) = world.host.submit(sent);
+    assert_eq!(body, Some(OutBody::Later));
+    let entries = world.host.entries(&ann.account.unwrap());
+    world.host.platform.rsa_ready = 1;
+    let given_up = Work { ticket, frame: None, view: None };
+    let out = world.host.turn(Vec::new(), vec![given_up]);
+    assert_eq!(out.iter().map(|out| &out.body).collect::<Vec<_>>(), [&OutBody::Dropped(Drop::Frame)]);
+    let again = world.host.resume_with_frame(ticket);
+    let out = world.host.turn(Vec::new(), vec![again]);
+    assert_eq!(out.iter().map(|out| &out.body).collect::<Vec<_>>(), [&OutBody::Dropped(Drop::Frame)]);
+    assert_eq!(world.host.entries(&ann.account.unwrap()), entries);
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl From<Failure> for Problem {
                 unavailable("the store could not be written: try again soon, nothing is done twice")
             }
             Failure::Enclave => Problem::NOT_SERVING,
+            Failure::Busy => Problem::BUSY,
             Failure::Stopping => unavailable("the service is stopping"),
         }
     }

@@ -1,5 +1,6 @@
-//! What takes long beside the turns, in a thread of its own: the ledger's files, and the bulk of a move of the store's
-//! write-ahead log. In a turn, either would keep everybody waiting for tens of milliseconds.
+//! What takes long beside the turns, in a thread each: the ledger's files, and the bulk of a move of the store's
+//! write-ahead log. In a turn, either would keep everybody waiting for tens of milliseconds; and the one does not wait
+//! for the other, whose disk may be slow.
 
 use super::Shared;
 use crate::ledger::LedgerFiles;
@@ -10,84 +11,94 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-enum Chore {
-    Publish,
-    MoveLog,
-}
-
-/// The thread, as the pump sees it. Dropping it waits until its chores are done.
+/// The threads, as the pump sees them. Dropping it waits until their chores are done.
 pub struct Keeper {
-    chores: Option<SyncSender<Chore>>,
-    moved: Receiver<()>,
+    publisher: Worker,
+    mover: Worker,
+    /// Whether the bulk is moved.
+    moved: Receiver<bool>,
     moving: bool,
-    thread: Option<JoinHandle<()>>,
 }
 
-/// Chores that may wait; more would only repeat these.
-const CHORES_MAX: usize = 2;
+/// How far the move of the write-ahead log is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// On the way.
+    Runs,
+    /// The bulk is moved, or the thread has ended: what is left is the pump's to move, between two commits, so that the
+    /// log can start over.
+    Done,
+    /// Somebody who reads the store for long stands in the way, or the disk does.
+    Blocked,
+}
 
 impl Keeper {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(shared: Arc<Shared>, files: Arc<dyn LedgerFiles>, mover: LogMover) -> io::Result<Keeper> {
-        let (chores, asked) = sync_channel(CHORES_MAX);
+        let publisher = Worker::start("keyferry-keeper", move || publish(&shared, &*files))?;
         let (tell, moved) = channel();
-        let work = move || {
-            for chore in asked {
-                match chore {
-                    Chore::Publish => publish(&shared, &*files),
-                    Chore::MoveLog => {
-                        if let Err(error) = mover.move_log() {
-                            tracing::warn!(%error, "the store's write-ahead log could not be moved");
-                        }
-                        // A pump that is gone needs no word.
-                        let _ = tell.send(());
-                    }
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("keyferry-keeper".to_owned()).spawn(work)?;
-        Ok(Keeper { chores: Some(chores), moved, moving: false, thread: Some(thread) })
+        let mover = Worker::start("keyferry-mover", move || {
+            let moved = mover.move_log().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the store's write-ahead log could not be moved");
+                false
+            });
+            // A pump that is gone needs no word.
+            let _ = tell.send(moved);
+        })?;
+        Ok(Keeper { publisher, mover, moved, moving: false })
     }
 
     /// Asks for the ledger's files; `false` when the thread has ended.
     pub(super) fn publish(&self) -> bool {
-        self.ask(Chore::Publish) != Asked::Ended
+        self.publisher.ask()
     }
 
-    /// Asks for the move of the write-ahead log, once; `true` when its bulk is moved, or the thread has ended: what is
-    /// left is the pump's to move, between two commits, so that the log can start over.
-    pub(super) fn moved_log(&mut self) -> bool {
-        if self.moving {
-            self.moving = matches!(self.moved.try_recv(), Err(TryRecvError::Empty));
-            return !self.moving;
+    /// Asks for the move of the write-ahead log, once, and how far it is.
+    pub(super) fn move_log(&mut self) -> Move {
+        if !self.moving {
+            self.moving = self.mover.ask();
+            return if self.moving { Move::Runs } else { Move::Done };
         }
-        let asked = self.ask(Chore::MoveLog);
-        self.moving = asked == Asked::Taken;
-        asked == Asked::Ended
+        let moved = self.moved.try_recv();
+        self.moving = moved == Err(TryRecvError::Empty);
+        match moved {
+            Err(TryRecvError::Empty) => Move::Runs,
+            Ok(true) | Err(TryRecvError::Disconnected) => Move::Done,
+            Ok(false) => Move::Blocked,
+        }
     }
 
     /// Whether the write-ahead log is being moved.
     pub(super) fn is_moving_log(&self) -> bool {
         self.moving
     }
+}
 
-    fn ask(&self, chore: Chore) -> Asked {
-        match self.chores.as_ref().map(|chores| chores.try_send(chore)) {
-            Some(Ok(())) => Asked::Taken,
-            Some(Err(TrySendError::Full(_))) => Asked::Busy,
-            Some(Err(TrySendError::Disconnected(_))) | None => Asked::Ended,
-        }
+/// A thread with one chore.
+struct Worker {
+    chores: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Chores that may wait; more would only repeat it.
+const CHORES_MAX: usize = 1;
+
+impl Worker {
+    fn start(name: &str, chore: impl Fn() + Send + 'static) -> io::Result<Worker> {
+        let (chores, asked) = sync_channel(CHORES_MAX);
+        let work = move || asked.into_iter().for_each(|()| chore());
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        Ok(Worker { chores: Some(chores), thread: Some(thread) })
+    }
+
+    /// Asks for the chore, if it does not wait to be done already; `false` when the thread has ended.
+    fn ask(&self) -> bool {
+        let asked = self.chores.as_ref().map(|chores| chores.try_send(()));
+        matches!(asked, Some(Ok(()) | Err(TrySendError::Full(()))))
     }
 }
 
-#[derive(PartialEq)]
-enum Asked {
-    Taken,
-    Busy,
-    Ended,
-}
-
-impl Drop for Keeper {
+impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.chores.take());
         if let Some(thread) = self.thread.take() {

@@ -3,6 +3,7 @@ use crate::desk::CACHE_BYTES;
 use crate::ledger::{CHECKPOINT, MemoryFiles};
 use crate::testing::{NAME, Script, StandInBroker, StandInLauncher, account, device};
 use keyferry_wire::{AccountId, SessionId, ShardId};
+use lines::LINE_MAX;
 use std::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot::Receiver as Answer;
 
@@ -59,6 +60,14 @@ impl Hand {
         answer
     }
 
+    /// Turns until nothing is left to do.
+    fn settle(&mut self) {
+        while !self.pump.is_idle() {
+            self.pump.turn().unwrap();
+            self.pump.drain();
+        }
+    }
+
     fn size(&self) -> u64 {
         self.pump.parts.shared.counter().desk.log(ShardId(0)).unwrap().size()
     }
@@ -106,6 +115,88 @@ fn a_request_that_is_put_off_comes_again_after_a_pause_and_others_go_on() {
     assert!(hand.pump.put_off.is_empty() && hand.pump.waiting.is_empty());
 }
 
+fn numbered(n: u16) -> AccountId {
+    let [high, low] = n.to_be_bytes();
+    let mut id = [high; 32];
+    id[0] = low;
+    AccountId(id)
+}
+
+/// No test takes so long.
+const LONG_PAUSE: Duration = Duration::from_secs(3600);
+
+impl Hand {
+    /// Requests of many accounts, for each a key that is not there yet.
+    fn ask_for_keys(&mut self, accounts: u16) -> Vec<Answer<Result<ReplyFrame, Failure>>> {
+        let _made: Vec<_> = (0..accounts).map(|n| self.ask(b"need", Some(numbered(n)))).collect();
+        self.settle();
+        self.script.lock().unwrap().put_off = u32::MAX;
+        let waiting = (0..accounts).map(|n| self.ask(b"later", Some(numbered(n)))).collect();
+        self.settle();
+        self.pump.put_off_at = Instant::now() + LONG_PAUSE;
+        waiting
+    }
+
+    /// The pause is over, and then comes another.
+    fn after_the_pause(&mut self) {
+        self.pump.put_off_at = Instant::now() - KEY_PAUSE;
+        self.pump.drain();
+        self.pump.put_off_at = Instant::now() + LONG_PAUSE;
+    }
+}
+
+#[test]
+fn of_many_that_wait_for_a_key_a_few_ask_again_in_their_order() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut waiting = hand.ask_for_keys(20);
+    let first: Vec<u64> = hand.pump.put_off.keys().copied().take(KEYS_MAX).collect();
+    for _ in 0..3 {
+        // A new one, which may want a key, too, comes behind them.
+        let mut other = hand.ask(b"read", Some(numbered(19)));
+        hand.after_the_pause();
+        hand.pump.turn().unwrap();
+        let turn = hand.script.lock().unwrap().tickets.clone();
+        assert_eq!((&turn[..KEYS_MAX], turn.len()), (&first[..], KEYS_MAX + 1));
+        assert!(other.try_recv().unwrap().is_ok());
+        assert!(hand.pump.is_idle(), "the next of them come after the pause");
+    }
+    hand.script.lock().unwrap().put_off = 0;
+    for answered in (0..waiting.len()).step_by(KEYS_MAX) {
+        let told: Vec<_> = waiting.iter_mut().map(|answer| answer.try_recv().is_ok()).collect();
+        assert!(told.iter().all(|told| !told), "after {answered}");
+        hand.after_the_pause();
+        hand.settle();
+        assert!(waiting.drain(..KEYS_MAX).all(|mut answer| matches!(answer.try_recv(), Ok(Ok(_)))));
+    }
+    assert!(hand.pump.put_off.is_empty() && hand.pump.waiting.is_empty());
+}
+
+#[test]
+fn beyond_so_many_that_wait_for_a_key_the_last_are_told_busy_and_others_are_served() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut waiting = hand.ask_for_keys(1200);
+    assert_eq!(hand.pump.put_off.len(), PUT_OFF_MAX);
+    assert!(waiting.iter_mut().skip(PUT_OFF_MAX).all(is_busy));
+    assert!(waiting.iter_mut().take(PUT_OFF_MAX).all(|answer| answer.try_recv().is_err()));
+    assert_eq!(hand.script.lock().unwrap().held, PUT_OFF_MAX, "the enclave forgets the others");
+    // Those that wait take no places.
+    hand.pump.put_off_at = Instant::now() - KEY_PAUSE;
+    let mut others: Vec<_> = (0..900).map(|n| hand.ask(b"read", Some(numbered(n)))).collect();
+    hand.settle();
+    assert!(others.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_)))));
+    assert_eq!(hand.pump.put_off.len(), PUT_OFF_MAX);
+}
+
+#[test]
+fn one_account_has_a_line_of_those_that_wait_for_a_key() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut own = hand.ask_for_keys(1);
+    own.extend((0..LINE_MAX).map(|_| hand.ask(b"later", Some(numbered(0)))));
+    hand.settle();
+    assert!(own.iter_mut().take(LINE_MAX).all(|answer| answer.try_recv().is_err()));
+    assert!(own.iter_mut().skip(LINE_MAX).all(is_busy));
+}
+
 #[test]
 fn one_account_has_one_place_in_a_turn() {
     let mut hand = Hand::new(CommitMode::Group);
@@ -115,6 +206,78 @@ fn one_account_has_one_place_in_a_turn() {
     let turn = hand.pump.gather();
     assert_eq!(turn.work.iter().map(|work| work.ticket).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(hand.pump.gather().work.iter().map(|work| work.ticket).collect::<Vec<_>>(), [3]);
+}
+
+fn tickets(turn: &keyferry_wire::door::Turn) -> Vec<u64> {
+    turn.work.iter().map(|work| work.ticket).collect()
+}
+
+fn is_busy(answer: &mut Answer<Result<ReplyFrame, Failure>>) -> bool {
+    answer.try_recv() == Ok(Err(Failure::Busy))
+}
+
+#[test]
+fn one_account_that_floods_takes_no_places_from_the_others() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut flood: Vec<_> = (0..2000).map(|_| hand.ask(b"need", Some(account(1)))).collect();
+    for _ in 0..3 {
+        let _others: Vec<_> = (2..=250).map(|n| hand.ask(b"need", Some(account(n)))).collect();
+        assert_eq!(hand.pump.gather().work.len(), 250, "one of the flood, and all others");
+    }
+    assert_eq!(flood.iter_mut().filter_map(|answer| answer.try_recv().ok()).count(), 2000 - 1 - LINE_MAX);
+    assert!(flood.iter_mut().take(1 + LINE_MAX).all(|answer| answer.try_recv().is_err()));
+}
+
+#[test]
+fn what_waits_in_line_is_answered_in_its_order_and_beyond_it_busy() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let mut line: Vec<_> = (0..1 + LINE_MAX).map(|_| hand.ask(b"need", Some(account(1)))).collect();
+    let mut beyond = hand.ask(b"need", Some(account(1)));
+    assert!(is_busy(&mut beyond));
+    let mut answered = 0;
+    while !hand.pump.is_idle() {
+        hand.pump.turn().unwrap();
+        while line.get_mut(answered).is_some_and(|answer| matches!(answer.try_recv(), Ok(Ok(_)))) {
+            answered += 1;
+        }
+        assert!(line.iter_mut().skip(answered).all(|answer| answer.try_recv().is_err()), "after {answered}");
+    }
+    assert_eq!(answered, line.len());
+    assert!(hand.pump.waiting.is_empty());
+    // The line is empty again.
+    let mut next = hand.ask(b"read", Some(account(1)));
+    hand.settle();
+    assert!(next.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn whoever_has_gone_away_takes_no_place_and_what_the_enclave_holds_for_him_is_forgotten() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let gone = hand.ask(b"need", Some(account(1)));
+    let _next = hand.ask(b"need", Some(account(1)));
+    drop(gone);
+    assert_eq!(tickets(&hand.pump.gather()), [2]);
+    let held = hand.ask(b"need", Some(account(2)));
+    hand.pump.turn().unwrap();
+    assert_eq!(hand.script.lock().unwrap().held, 1);
+    drop(held);
+    hand.settle();
+    assert_eq!(hand.script.lock().unwrap().held, 0);
+    assert_eq!(hand.size(), 2, "nothing was written for it");
+}
+
+#[test]
+fn whoever_waits_in_line_is_told_when_the_enclave_is_gone() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let _killer = hand.ask(b"die", Some(account(1)));
+    let mut line = hand.ask(b"need", Some(account(1)));
+    let trouble = hand.pump.turn().unwrap_err();
+    hand.pump.recover(&trouble);
+    assert_eq!(line.try_recv().unwrap(), Err(Failure::Enclave));
+    assert!(hand.pump.is_idle());
+    let mut next = hand.ask(b"need", Some(account(1)));
+    hand.settle();
+    assert!(next.try_recv().unwrap().is_ok());
 }
 
 #[test]
@@ -134,9 +297,10 @@ fn a_full_disk_is_told_to_everyone_and_the_service_is_back_when_there_is_room() 
     let pages = hand.pump.parts.store.pages();
     hand.pump.parts.store.limit_pages(1);
     // SQLite takes the present size as the least: fill what is left of it.
+    let mut others = Vec::new();
     let trouble = loop {
         match hand.pump.turn() {
-            Ok(()) => drop(hand.ask(b"need", None)),
+            Ok(()) => others.push(hand.ask(b"need", None)),
             Err(trouble) => break trouble,
         }
         assert!(hand.pump.parts.store.pages() <= pages);
@@ -217,18 +381,92 @@ fn files_follow_when_they_are_asked_to() {
     assert!(hand.pump.parts.shared.counter().desk.publications().is_empty());
 }
 
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < patience, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Hand {
+    fn keeper(&self) -> Keeper {
+        let (shared, mover) = (Arc::clone(&self.pump.parts.shared), self.pump.parts.store.mover().unwrap());
+        Keeper::start(shared, self.files.clone(), mover).unwrap()
+    }
+
+    /// One entry more in the store, and so some pages in its log.
+    fn write(&mut self) {
+        let mut reply = self.ask(b"need", Some(account(1)));
+        while reply.try_recv().is_err() {
+            self.pump.turn().unwrap();
+        }
+    }
+}
+
+/// As long as the log of a store that was written to under load.
+const LONG: usize = 10_000;
+
+#[test]
+fn a_calm_pump_leaves_a_long_log_to_the_keeper() {
+    let mut hand = Hand::new(CommitMode::Group);
+    hand.pump.parts.keeper = Some(hand.keeper());
+    hand.write();
+    let logged = hand.pump.parts.store.logged_pages();
+    hand.pump.parts.store.count_logged(LONG);
+    hand.pump.move_log();
+    assert!(hand.pump.parts.keeper.as_ref().is_some_and(Keeper::is_moving_log));
+    assert_eq!(hand.pump.parts.store.logged_pages(), logged + LONG, "not moved here");
+    until("the rest is moved", || {
+        hand.pump.move_log();
+        hand.pump.parts.store.logged_pages() == 0
+    });
+    assert!(!hand.pump.parts.keeper.as_ref().is_some_and(Keeper::is_moving_log));
+    assert!(hand.pump.parts.shared.metrics.text().contains("keyferry_store_log_pages 0\n"));
+}
+
+#[test]
+fn a_log_that_a_reader_keeps_is_tried_again_after_a_pause_and_stays_counted() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let back_up = hand.pump.parts.store.reader().unwrap();
+    back_up.refresh().unwrap();
+    hand.pump.parts.store.count_logged(LONG);
+    let mut before = 0;
+    for _ in 0..3 {
+        (0..CALM_PAGES).for_each(|_| hand.write());
+        hand.pump.move_log_at = Instant::now();
+        hand.pump.move_log();
+        let pages = hand.pump.parts.store.logged_pages();
+        assert!((before + CALM_PAGES..LONG).contains(&pages), "{pages} after {before}");
+        assert!(hand.pump.move_log_at > Instant::now(), "not at each commit");
+        before = pages;
+    }
+    drop(back_up);
+    hand.pump.move_log_at = Instant::now();
+    hand.pump.move_log();
+    assert_eq!(hand.pump.parts.store.logged_pages(), 0);
+}
+
+#[test]
+fn a_log_is_moved_although_the_ledgers_files_keep_the_keeper_busy() {
+    let hand = Hand::new(CommitMode::Group);
+    let mut keeper = hand.keeper();
+    let shared = Arc::clone(&hand.pump.parts.shared);
+    // Its files come from the desk, which somebody holds.
+    let desk = shared.counter();
+    assert!(keeper.publish() && keeper.publish() && keeper.publish());
+    until("the log is moved", || keeper.move_log() == Move::Done);
+    drop(desk);
+}
+
 #[test]
 fn the_keeper_writes_the_files_and_moves_the_log_beside_the_turns() {
     use crate::ledger::LedgerFiles;
     let mut hand = Hand::new(CommitMode::Group);
-    let (shared, mover) = (Arc::clone(&hand.pump.parts.shared), hand.pump.parts.store.mover().unwrap());
-    let mut keeper = Keeper::start(shared, hand.files.clone(), mover).unwrap();
-    assert!(!keeper.moved_log() && keeper.is_moving_log(), "asked for, not done yet");
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !keeper.moved_log() {
-        assert!(Instant::now() < patience, "nothing is heard of the log");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut keeper = hand.keeper();
+    assert_eq!(keeper.move_log(), Move::Runs, "asked for, not done yet");
+    assert!(keeper.is_moving_log());
+    until("the log is moved", || keeper.move_log() == Move::Done);
     assert!(!keeper.is_moving_log(), "what is left is the pump's");
     hand.pump.parts.keeper = Some(keeper);
     hand.pump.publish_files();

@@ -1,7 +1,8 @@
 //! One turn: gather, ask the enclave, hand out what may be said, make the batches durable.
 
 use super::boot::references;
-use super::{Failure, Item, Pump, Trouble, Waiter, now_ms};
+use super::lines::LINE_MAX;
+use super::{Failure, Item, PUT_OFF_MAX, Pump, Trouble, Waiter, now_ms};
 use crate::desk::DeskError;
 use crate::serve::CommitMode;
 use crate::store::Store;
@@ -11,9 +12,9 @@ use keyferry_wire::door::{
 };
 use keyferry_wire::frame::{ReplyFrame, RequestFrame};
 use keyferry_wire::ledger::LEAF_LEN;
-use keyferry_wire::limits::{BATCH_EVENTS_MAX, CREDENTIAL_LIST_MAX};
+use keyferry_wire::limits::{BATCH_EVENTS_MAX, CREDENTIAL_LIST_MAX, DOOR_FRAME_MAX};
 use keyferry_wire::{AccountId, CredentialId, ShardId};
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -24,6 +25,11 @@ pub(super) const WORK_MAX: usize = BATCH_EVENTS_MAX;
 
 /// Frames and rows of one turn, well below what the stream takes.
 const TURN_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Rows of one request: with a turn that is just short of full they fit into one frame of the stream. The longest that
+/// an enclave makes are about half of it: those of 200 devices, each with the answers to 16 times eight creations.
+const VIEW_BYTES_MAX: usize = 36 * 1024 * 1024;
+const _: () = assert!(TURN_BYTES_MAX + VIEW_BYTES_MAX < DOOR_FRAME_MAX);
 
 /// How often the enclave may ask for rows of one request.
 const ROUNDS_MAX: u8 = 8;
@@ -41,7 +47,6 @@ struct Due {
 struct Gathered {
     opens: Vec<Open>,
     work: Vec<Work>,
-    accounts: HashSet<AccountId>,
     bytes: usize,
 }
 
@@ -53,9 +58,10 @@ impl Pump {
             return Ok(());
         };
         let metrics = &self.parts.shared.metrics;
-        if !turn.work.is_empty() {
-            self.turn_requests = turn.work.len();
-            metrics.turn_requests.note(u64::try_from(turn.work.len()).unwrap_or(u64::MAX));
+        let requests = turn.work.iter().filter(|work| work.frame.is_some() || work.view.is_some()).count();
+        if requests > 0 {
+            self.turn_requests = requests;
+            metrics.turn_requests.note(u64::try_from(requests).unwrap_or(u64::MAX));
         }
         let answer = enclave.exchange(ToEnclave::Turn(turn))?;
         metrics.turns.note_time(started.elapsed());
@@ -68,8 +74,8 @@ impl Pump {
         self.commit(&batches)
     }
 
-    /// Puts a turn together from what is ready: at most one request of an account, the others wait for the next. Word of
-    /// a commit goes alone and first: its replies need not wait until the requests behind them have been run.
+    /// Puts a turn together from what is ready: at most one request of an account, and none whose client has gone away.
+    /// Word of a commit goes alone and first: its replies need not wait until the requests behind them have been run.
     pub(super) fn gather(&mut self) -> Turn {
         if !self.committed.is_empty() {
             let committed = mem::take(&mut self.committed);
@@ -81,21 +87,32 @@ impl Pump {
             CommitMode::Group => WORK_MAX,
             CommitMode::Each => 1,
         };
-        while let Some(item) = self.ready.pop_front() {
+        self.lines.call_all();
+        while let Some(item) = self.lines.ready.pop_front() {
             let full = gathered.work.len() >= work_max || gathered.bytes >= TURN_BYTES_MAX;
-            let taken = item.account().is_some_and(|account| gathered.accounts.contains(&account));
             match item {
+                item if self.is_gone(&item) => {
+                    self.lines.pass_on(&item);
+                    self.turn_away(&item, Failure::Busy);
+                }
                 Item::Open(ticket, open) => gathered.opens.push(Open { ticket, open }),
-                item if full || taken => later.push_back(item),
+                item if full => later.push_back(item),
                 item => self.attach(item, &mut gathered),
             }
         }
-        self.ready = later;
+        self.lines.ready = later;
+        let forgotten = mem::take(&mut self.forgotten);
+        gathered.work.extend(forgotten.into_iter().map(|ticket| Work { ticket, frame: None, view: None }));
         Turn { now_ms: now_ms(), committed: Vec::new(), opens: gathered.opens, work: gathered.work }
     }
 
+    fn is_gone(&self, item: &Item) -> bool {
+        self.waiting.get(&item.ticket()).is_none_or(Waiter::is_gone)
+    }
+
     fn attach(&mut self, item: Item, gathered: &mut Gathered) {
-        gathered.accounts.extend(item.account());
+        self.lines.leave(&item);
+        let held = matches!(item, Item::Resume(..));
         let (ticket, frame, view) = match item {
             Item::Open(..) => return,
             Item::Request(ticket, mut frame) => {
@@ -109,16 +126,23 @@ impl Pump {
             Ok(view) => view,
             Err(error) => {
                 tracing::error!(error = %crate::serve::chain(&error), "rows of a request could not be read");
+                self.forgotten.extend(held.then_some(ticket));
                 return self.fail(ticket, Failure::Store);
             }
         };
+        let bytes = view.as_ref().map_or(0, size_of_view);
+        if bytes > VIEW_BYTES_MAX {
+            tracing::error!(bytes, "the rows of one request are more than the stream to the enclave takes");
+            self.forgotten.extend(held.then_some(ticket));
+            return self.fail(ticket, Failure::Store);
+        }
         if let Some(Waiter::Request { need, .. }) = self.waiting.get_mut(&ticket)
             && let Some(view) = &view
         {
             *need = Some(need_of(view));
         }
         gathered.bytes += frame.as_ref().map_or(0, |frame| frame.ciphertext.len() + 256);
-        gathered.bytes += view.as_ref().map_or(0, size_of_view);
+        gathered.bytes += bytes;
         gathered.work.push(Work { ticket, frame, view });
     }
 
@@ -150,12 +174,15 @@ impl Pump {
                 OutBody::Need(need) => self.resume(ticket, Some(need)),
                 OutBody::Busy => self.resume(ticket, None),
                 OutBody::Later => self.put_off(ticket),
-                OutBody::Dropped(reason) => {
+                // What was to be forgotten is dropped, too: nobody waits for it.
+                OutBody::Dropped(reason) if self.waiting.contains_key(&ticket) => {
                     self.parts.shared.metrics.dropped(reason);
                     self.fail(ticket, Failure::Dropped(reason));
                 }
+                OutBody::Dropped(_) => {}
             }
         }
+        self.lines.turn_is_over();
         self.reply(due);
     }
 
@@ -193,11 +220,12 @@ impl Pump {
             (None, before) => before.clone(),
         };
         match next.filter(|_| *rounds <= ROUNDS_MAX) {
-            Some(next) => self.ready.push_back(Item::Resume(ticket, next)),
+            Some(next) => self.enter(Item::Resume(ticket, next)),
             // The enclave asks for a row that its records name and the store does not have.
             None => {
                 tracing::error!("a row is missing in the store: it was deleted behind the service's back");
                 self.parts.shared.metrics.dropped(Reason::Store);
+                self.forgotten.push(ticket);
                 self.fail(ticket, Failure::Dropped(Reason::Store));
             }
         }
@@ -206,16 +234,26 @@ impl Pump {
     /// Hands a request in again after a moment: turn upon turn would only keep a core from what it waits for.
     fn put_off(&mut self, ticket: u64) {
         let Some(Waiter::Request { need: Some(need), .. }) = self.waiting.get(&ticket) else {
+            self.forgotten.push(ticket);
             return self.fail(ticket, Failure::Dropped(Reason::Store));
         };
-        let item = Item::Resume(ticket, need.clone());
         if self.put_off.is_empty() {
             self.put_off_at = Instant::now();
         }
-        self.put_off.push(item);
+        let account = need.account;
+        self.put_off.insert(ticket, need.clone());
+        // The last to come is one too many: of its account, or of all.
+        let mut own =
+            self.put_off.iter().filter(|(_, need)| need.account == account).map(|(ticket, _)| *ticket);
+        let last = own.nth(LINE_MAX).or_else(|| self.put_off.keys().nth(PUT_OFF_MAX).copied());
+        if let Some(last) = last {
+            self.put_off.remove(&last);
+            self.forgotten.push(last);
+            self.fail(last, Failure::Busy);
+        }
     }
 
-    fn fail(&mut self, ticket: u64, failure: Failure) {
+    pub(super) fn fail(&mut self, ticket: u64, failure: Failure) {
         if let Some(waiter) = self.waiting.remove(&ticket) {
             waiter.fail(failure);
         }
@@ -247,7 +285,14 @@ impl Pump {
 }
 
 impl Item {
-    fn account(&self) -> Option<AccountId> {
+    pub(super) fn ticket(&self) -> u64 {
+        match self {
+            Item::Open(ticket, _) | Item::Request(ticket, _) | Item::Resume(ticket, _) => *ticket,
+        }
+    }
+
+    /// The account that the client's hint or the enclave names.
+    pub(super) fn account(&self) -> Option<AccountId> {
         match self {
             Item::Open(..) => None,
             Item::Request(_, frame) => frame.account,

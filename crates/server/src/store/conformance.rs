@@ -428,6 +428,49 @@ mod sqlite_alone {
         assert!(reader.account(&account(1)).unwrap().is_some());
     }
 
+    fn commit_often(store: &mut SqliteStore, world: &mut World, times: usize) {
+        for _ in 0..times {
+            let edit = world.edit(account(1));
+            store.commit(None, &[world.batch(vec![edit])]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_standing_reader_keeps_in_the_write_ahead_log_stays_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let (mover, reader) = (store.mover().unwrap(), store.reader().unwrap());
+        let mut world = World::new(0);
+        commit_often(&mut store, &mut world, 10);
+        reader.refresh().unwrap();
+        let mut before = 0;
+        for _ in 0..3 {
+            commit_often(&mut store, &mut world, 100);
+            mover.move_log().unwrap();
+            store.move_log().unwrap();
+            let pages = store.logged_pages();
+            assert!(pages >= before + 100, "{pages} are counted after {before}");
+            before = pages;
+        }
+        reader.refresh().unwrap();
+        store.move_log().unwrap();
+        assert_eq!(store.logged_pages(), 0);
+    }
+
+    #[test]
+    fn a_log_that_a_crash_left_is_counted_from_the_start() {
+        let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        commit_often(&mut store, &mut World::new(0), 100);
+        for name in ["keyferry.db", "keyferry.db-wal"] {
+            std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+        }
+        let mut store = SqliteStore::open(crashed.path()).unwrap();
+        assert!(store.logged_pages() >= 100);
+        store.move_log().unwrap();
+        assert_eq!(store.logged_pages(), 0);
+    }
+
     #[test]
     fn the_write_ahead_log_starts_over_under_a_standing_reader() {
         let folder = tempfile::tempdir().unwrap();

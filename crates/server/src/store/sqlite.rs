@@ -62,7 +62,7 @@ pub struct SqliteStore {
     connection: Connection,
     recent: write::Recent,
     path: PathBuf,
-    /// Pages in the write-ahead log, roughly.
+    /// Pages in the write-ahead log that are to be moved, roughly.
     logged_pages: usize,
     _lock: File,
 }
@@ -92,7 +92,8 @@ impl SqliteStore {
         let path = folder.join(DATABASE);
         let mut connection = Connection::open(&path)?;
         schema::prepare_writer(&mut connection, &path, say)?;
-        Ok(SqliteStore { connection, recent: write::Recent::default(), path, logged_pages: 0, _lock: lock })
+        let logged_pages = pages_in(&log_in(folder));
+        Ok(SqliteStore { connection, recent: write::Recent::default(), path, logged_pages, _lock: lock })
     }
 
     /// A reader of this store.
@@ -102,7 +103,7 @@ impl SqliteStore {
         Ok(SqliteReader { connection })
     }
 
-    /// Pages of 4 KB in the write-ahead log, roughly.
+    /// Pages of 4 KB in the write-ahead log that are to be moved into the database, roughly.
     pub fn logged_pages(&self) -> usize {
         self.logged_pages
     }
@@ -113,10 +114,12 @@ impl SqliteStore {
     }
 
     /// Moves the write-ahead log into the database. Readers must have been refreshed just before, and again after, so
-    /// that the log can start over.
+    /// that the log can start over. What others read stays, and stays counted.
     pub fn move_log(&mut self) -> Result<(), rusqlite::Error> {
-        self.logged_pages = 0;
-        move_log(&self.connection)
+        if let Some(left) = move_log(&self.connection)? {
+            self.logged_pages = left;
+        }
+        Ok(())
     }
 
     /// Moves the log of this store while it is written to.
@@ -124,6 +127,12 @@ impl SqliteStore {
         let connection = Connection::open(&self.path)?;
         connection.pragma_update(None, "cache_size", 0)?;
         Ok(LogMover { connection })
+    }
+
+    /// As if the log were longer than it is: for tests.
+    #[cfg(test)]
+    pub(crate) fn count_logged(&mut self, pages: usize) {
+        self.logged_pages += pages;
     }
 
     /// Limits the database to so many pages, as a full disk would: for tests.
@@ -166,15 +175,31 @@ pub struct LogMover {
 }
 
 impl LogMover {
-    /// Moves what is in the log now.
-    pub fn move_log(&self) -> Result<(), rusqlite::Error> {
-        move_log(&self.connection)
+    /// Moves what is in the log now; whether most of it is moved.
+    pub fn move_log(&self) -> Result<bool, rusqlite::Error> {
+        Ok(move_log(&self.connection)?.is_some_and(|left| left < LOGGED_PAGES_MAX))
     }
 }
 
-/// As far as readers let it.
-fn move_log(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// As far as readers let it. Pages that are left; `None` when somebody else is moving it.
+fn move_log(connection: &Connection) -> Result<Option<usize>, rusqlite::Error> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (logged, moved) = (row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+        Ok((logged >= 0).then(|| usize::try_from(logged.saturating_sub(moved)).unwrap_or(0)))
+    })
+}
+
+fn log_in(folder: &Path) -> PathBuf {
+    folder.join(format!("{DATABASE}-wal"))
+}
+
+/// Bytes of a page in the log, with its header.
+const LOGGED_PAGE_LEN: u64 = 4096 + 24;
+
+/// Pages that a log has room for: those of a log that started over are among them, until it is moved.
+fn pages_in(log: &Path) -> usize {
+    let len = fs::metadata(log).map_or(0, |file| file.len());
+    usize::try_from(len / LOGGED_PAGE_LEN).unwrap_or(0)
 }
 
 impl SqliteReader {
@@ -182,9 +207,8 @@ impl SqliteReader {
     /// keeps beside a database in use are used if they are there, and not made if they are not.
     pub fn untouched(folder: &Path) -> Result<SqliteReader, OpenError> {
         let file = existing(folder)?;
-        let log = folder.join(format!("{DATABASE}-wal"));
         let only_reads = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = if log.exists() {
+        let connection = if log_in(folder).exists() {
             Connection::open_with_flags(&file, only_reads)?
         } else {
             let uri = format!("file:{}?immutable=1", percent_encoded(&file));

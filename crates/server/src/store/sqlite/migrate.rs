@@ -135,8 +135,19 @@ pub(super) fn upgrade(
         transaction.pragma_update(None, "user_version", next)?;
     }
     transaction.commit()?;
+    match cut_log(connection) {
+        Ok(true) => {}
+        Ok(false) => say("somebody reads the store: its write-ahead log stays long until it is moved"),
+        Err(error) => say(&format!("the store's write-ahead log could not be moved yet: {error}")),
+    }
     say(&format!("the store has schema {wanted} now"));
     Ok(())
+}
+
+/// All that was rewritten is in the write-ahead log as well: moves it and cuts its file; `false` when somebody who reads
+/// the store keeps it from that.
+fn cut_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
 }
 
 /// Where a file of this schema is kept when it is upgraded.
@@ -217,6 +228,17 @@ mod tests {
         let kept = Connection::open(kept_file(&file, 1)).unwrap();
         assert_eq!(number(&kept, "PRAGMA user_version"), 1);
         assert_eq!(number(&kept, "SELECT sum(id) FROM rows"), 16);
+    }
+
+    #[test]
+    fn after_an_upgrade_the_write_ahead_log_is_short() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("keyferry.db");
+        let mut connection = old_store(&file);
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        upgrade(&mut connection, &file, &[WIDER, FEWER], (1, 3), &mut |_| {}).unwrap();
+        assert_eq!(fs::metadata(temp.path().join("keyferry.db-wal")).unwrap().len(), 0);
     }
 
     #[test]
