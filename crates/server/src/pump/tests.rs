@@ -434,11 +434,12 @@ fn a_log_that_a_reader_keeps_is_tried_again_after_a_pause_and_stays_counted() {
     let mut before = 0;
     for _ in 0..3 {
         (0..CALM_PAGES).for_each(|_| hand.write());
-        hand.pump.move_log_at = Instant::now();
+        let now = Instant::now();
+        hand.pump.move_log_at = now;
         hand.pump.move_log();
         let pages = hand.pump.parts.store.logged_pages();
         assert!((before + CALM_PAGES..LONG).contains(&pages), "{pages} after {before}");
-        assert!(hand.pump.move_log_at > Instant::now(), "not at each commit");
+        assert!(hand.pump.move_log_at > now, "not at each commit");
         before = pages;
     }
     drop(back_up);
