@@ -6,7 +6,7 @@
 //! one is no back-up. Absent: secrets. Further folders (the software token's) are copied as bytes when the operator asks.
 
 use crate::desk::{Desk, OpenDeskError};
-use crate::ledger::{DiskFiles, LedgerFiles, checkpoint_of};
+use crate::ledger::{DiskFiles, LedgerFiles, RepairError, checkpoint_of};
 use crate::platform;
 use crate::store::{DATABASE, OpenError, Read, ReadError, SCHEMA, SqliteReader, SqliteStore};
 use aws_lc_rs::digest::{Context, SHA256};
@@ -116,6 +116,9 @@ pub enum BackupError {
     /// What is in it.
     #[error(transparent)]
     Desk(#[from] OpenDeskError),
+    /// The ledger that is made from it.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// A file.
     #[error("working on {}", .path.display())]
     File {
@@ -144,7 +147,12 @@ pub fn make(data: &Path, to: &Path, created: &str, extras: &[&str]) -> Result<Ma
         source.copy_to(&store.join(DATABASE))?;
         let copy = SqliteReader::untouched(&store)?;
         let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&partial.join(LEDGER)));
-        let (desk, name) = open(&copy, &files)?.ok_or_else(|| BackupError::Unused(data.to_path_buf()))?;
+        let (mut desk, name) = open(&copy, &files)?.ok_or_else(|| BackupError::Unused(data.to_path_buf()))?;
+        for repair in desk.repairs() {
+            let outcome = repair.write(&copy, &*files);
+            desk.repaired(&repair, &outcome);
+            outcome?;
+        }
         for publication in desk.publications() {
             publication.write(&*files).map_err(|cause| file_error(partial, cause))?;
         }

@@ -418,7 +418,7 @@ impl Pump {
     fn publish_files(&mut self) {
         self.published_at = Instant::now();
         if !self.parts.keeper.as_ref().is_some_and(Keeper::publish) {
-            keeper::publish(&self.parts.shared, &*self.parts.files);
+            keeper::publish(&self.parts.shared, &self.parts.store, &*self.parts.files);
         }
     }
 

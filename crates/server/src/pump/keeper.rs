@@ -3,7 +3,7 @@
 
 use super::Shared;
 use crate::ledger::LedgerFiles;
-use crate::store::LogMover;
+use crate::store::{LogMover, Read, SqliteReader};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,14 +27,19 @@ pub struct Keeper {
 const CHORES_MAX: usize = 2;
 
 impl Keeper {
-    /// Starts the thread.
-    pub fn start(shared: Arc<Shared>, files: Arc<dyn LedgerFiles>, mover: LogMover) -> io::Result<Keeper> {
+    /// Starts the thread, with a reader of its own that sees the newest commit.
+    pub fn start(
+        shared: Arc<Shared>,
+        reader: SqliteReader,
+        files: Arc<dyn LedgerFiles>,
+        mover: LogMover,
+    ) -> io::Result<Keeper> {
         let (chores, asked) = sync_channel(CHORES_MAX);
         let (tell, moved) = channel();
         let work = move || {
             for chore in asked {
                 match chore {
-                    Chore::Publish => publish(&shared, &*files),
+                    Chore::Publish => publish(&shared, &reader, &*files),
                     Chore::MoveLog => {
                         if let Err(error) = mover.move_log() {
                             tracing::warn!(%error, "the store's write-ahead log could not be moved");
@@ -98,7 +103,8 @@ impl Drop for Keeper {
 }
 
 /// Brings the ledger's files up to date. A failure is tried again: the store has everything.
-pub(super) fn publish(shared: &Shared, files: &dyn LedgerFiles) {
+pub(super) fn publish(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles) {
+    repair(shared, store, files);
     let publications = shared.counter().desk.publications();
     for publication in publications {
         match publication.write(files) {
@@ -108,5 +114,27 @@ pub(super) fn publish(shared: &Shared, files: &dyn LedgerFiles) {
                 tracing::warn!(%error, "the ledger's files could not be written");
             }
         }
+    }
+    let waiting = u64::try_from(shared.counter().desk.tiles_waiting()).unwrap_or(u64::MAX);
+    shared.metrics.ledger_files_waiting.store(waiting, Ordering::Relaxed);
+}
+
+/// Makes files again that are lost or were let go, which takes as long as a start when there are none.
+fn repair(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles) {
+    let repairs = shared.counter().desk.repairs();
+    for repair in repairs {
+        let outcome = repair.write(store, files);
+        match &outcome {
+            Ok(()) => {
+                shared.metrics.ledger_repairs.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(shard = repair.shard.0, "files of the ledger were made again from the store");
+            }
+            Err(error) => {
+                shared.metrics.ledger_failures.fetch_add(1, Ordering::Relaxed);
+                let error = crate::serve::chain(error);
+                tracing::error!(error, "files of the ledger could not be made again");
+            }
+        }
+        shared.counter().desk.repaired(&repair, &outcome);
     }
 }

@@ -218,11 +218,35 @@ fn files_follow_when_they_are_asked_to() {
 }
 
 #[test]
+fn a_lost_file_is_made_again_with_the_next_publication() {
+    use crate::ledger::LedgerFiles;
+    let mut hand = Hand::new(CommitMode::Group);
+    while hand.size() < 256 {
+        let mut reply = hand.ask(b"need", Some(account(1)));
+        while reply.try_recv().is_err() {
+            hand.pump.turn().unwrap();
+        }
+    }
+    hand.pump.publish_files();
+    let path = "tile/0/000";
+    let whole = hand.files.read(ShardId(0), path).unwrap();
+    hand.files.remove(ShardId(0), path).unwrap();
+    let shared = Arc::clone(&hand.pump.parts.shared);
+    shared.counter().desk.log(ShardId(0)).unwrap().missed(path);
+    hand.pump.publish_files();
+    assert!(whole.is_some() && hand.files.read(ShardId(0), path).unwrap() == whole);
+    let text = shared.metrics.text();
+    assert!(text.contains("\nkeyferry_ledger_repairs_total 1\n"), "{text}");
+    assert!(text.contains("\nkeyferry_ledger_files_waiting 0\n"), "{text}");
+}
+
+#[test]
 fn the_keeper_writes_the_files_and_moves_the_log_beside_the_turns() {
     use crate::ledger::LedgerFiles;
     let mut hand = Hand::new(CommitMode::Group);
     let (shared, mover) = (Arc::clone(&hand.pump.parts.shared), hand.pump.parts.store.mover().unwrap());
-    let mut keeper = Keeper::start(shared, hand.files.clone(), mover).unwrap();
+    let reader = hand.pump.parts.store.reader().unwrap();
+    let mut keeper = Keeper::start(shared, reader, hand.files.clone(), mover).unwrap();
     assert!(!keeper.moved_log() && keeper.is_moving_log(), "asked for, not done yet");
     let patience = Instant::now() + Duration::from_secs(20);
     while !keeper.moved_log() {
