@@ -159,7 +159,7 @@ pub fn make(data: &Path, to: &Path, created: &str, extras: &[&str]) -> Result<Ma
         let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&partial.join(LEDGER)));
         let (mut desk, name) = open(&copy, &files)?.ok_or_else(|| BackupError::Unused(data.to_path_buf()))?;
         for repair in desk.repairs() {
-            let outcome = repair.write(&copy, &*files);
+            let outcome = repair.write(&copy, &*files, &|| true);
             desk.repaired(&repair, &outcome);
             outcome?;
         }

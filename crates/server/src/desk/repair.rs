@@ -10,13 +10,13 @@ impl Desk {
         self.shards.iter().filter_map(|shard| shard.log.repair()).collect()
     }
 
-    /// Takes note of what became of a repair. One that failed on the files is tried again.
+    /// Takes note of what became of a repair. One that failed otherwise than by changed leaves is tried again.
     pub fn repaired(&mut self, repair: &Repair, outcome: &Result<(), RepairError>) {
         let Some(shard) = self.shards.get_mut(usize::from(repair.shard.0)) else { return };
         match outcome {
             Ok(()) => shard.log.repaired(repair),
             Err(RepairError::Damaged(_)) => shard.log.beyond_repair(),
-            Err(RepairError::Store(_) | RepairError::Files(_)) => {}
+            Err(RepairError::Store(_) | RepairError::Files(_) | RepairError::BrokenOff) => {}
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{CHECKPOINT, DiskFiles, MemoryFiles, checkpoint_of};
+use crate::ledger::{CHECKPOINT, DiskFiles, MemoryFiles, RepairError, checkpoint_of};
 use crate::store::{MemoryStore, Store};
 use crate::testing::{World, account, credential, device, device_put, map_key, value};
 use keyferry_tlog::{leaf_hash, map, verify_consistency, verify_inclusion};
@@ -67,7 +67,7 @@ impl Bench {
 /// As the keeper does.
 fn publish(desk: &mut Desk, store: &dyn Read, files: &dyn LedgerFiles) -> std::io::Result<()> {
     for repair in desk.repairs() {
-        let outcome = repair.write(store, files);
+        let outcome = repair.write(store, files, &|| true);
         desk.repaired(&repair, &outcome);
     }
     for publication in desk.publications() {
@@ -403,6 +403,11 @@ fn a_start_without_files_keeps_few_of_them_in_memory_and_writes_all() {
     assert!(desk.publications().is_empty(), "no checkpoint before its tiles");
     assert_eq!(bench.files.len(ShardId(0), "tile/0/000").unwrap(), None, "an opening writes nothing");
     assert_eq!(bench.proofs(&desk), bench.proofs(&bench.desk));
+    let broken_off = desk.repairs()[0].write(&bench.store, &*bench.files, &|| false);
+    assert!(matches!(broken_off, Err(RepairError::BrokenOff)));
+    let again = desk.repairs();
+    desk.repaired(&again[0], &broken_off);
+    assert_eq!(desk.repairs().len(), 1, "it is tried again");
     publish(&mut desk, &bench.store, &*bench.files).unwrap();
     assert_eq!(desk.tiles_waiting(), 0);
     assert!(desk.repairs().is_empty() && desk.publications().is_empty());

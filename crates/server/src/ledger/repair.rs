@@ -37,6 +37,9 @@ pub enum RepairError {
         .0.0
     )]
     Damaged(ShardId),
+    /// Whoever asked for it wants it no more.
+    #[error("the repair of the ledger's files was broken off")]
+    BrokenOff,
     /// The store.
     #[error(transparent)]
     Store(#[from] ReadError),
@@ -46,9 +49,14 @@ pub enum RepairError {
 }
 
 impl Repair {
-    /// Writes what is missing or wrong.
-    pub fn write(&self, store: &dyn Read, files: &dyn LedgerFiles) -> Result<(), RepairError> {
-        let mut walk = Walk { repair: self, store, files, written: Vec::new() };
+    /// Writes what is missing or wrong. `go_on` is asked every few milliseconds: the walk may take minutes.
+    pub fn write(
+        &self,
+        store: &dyn Read,
+        files: &dyn LedgerFiles,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), RepairError> {
+        let mut walk = Walk { repair: self, store, files, go_on, written: Vec::new() };
         let near = TileTree::restore(self.leaves.start, &Files { files, shard: self.shard }, Vec::new());
         // A tile before may be gone or wrong as well: then from the beginning, and all are looked at.
         let whole = match near {
@@ -69,6 +77,7 @@ struct Walk<'a> {
     repair: &'a Repair,
     store: &'a dyn Read,
     files: &'a dyn LedgerFiles,
+    go_on: &'a dyn Fn() -> bool,
     written: Vec<String>,
 }
 
@@ -78,6 +87,9 @@ impl Walk<'_> {
     fn along(&mut self, mut tree: TileTree, from: u64) -> Result<bool, RepairError> {
         let mut open = Vec::new();
         while tree.size() < self.repair.size {
+            if !(self.go_on)() {
+                return Err(RepairError::BrokenOff);
+            }
             let leaves = self.piece(tree.size())?;
             if leaves.is_empty() {
                 return Ok(false);

@@ -2,7 +2,7 @@
 //! write-ahead log. In a turn, either would keep everybody waiting for tens of milliseconds.
 
 use super::Shared;
-use crate::ledger::LedgerFiles;
+use crate::ledger::{LedgerFiles, RepairError};
 use crate::store::{LogMover, Read, SqliteReader};
 use std::io;
 use std::sync::Arc;
@@ -37,16 +37,26 @@ impl Keeper {
         let (chores, asked) = sync_channel(CHORES_MAX);
         let (tell, moved) = channel();
         let work = move || {
-            for chore in asked {
+            let move_log = || {
+                if let Err(error) = mover.move_log() {
+                    tracing::warn!(%error, "the store's write-ahead log could not be moved");
+                }
+                // A pump that is gone needs no word.
+                let _ = tell.send(());
+            };
+            // During a repair, which may take minutes, the log is moved as well, and the end of the service is heard of.
+            let go_on = || match asked.try_recv() {
+                Ok(Chore::MoveLog) => {
+                    move_log();
+                    true
+                }
+                Ok(Chore::Publish) | Err(TryRecvError::Empty) => true,
+                Err(TryRecvError::Disconnected) => false,
+            };
+            for chore in &asked {
                 match chore {
-                    Chore::Publish => publish(&shared, &reader, &*files),
-                    Chore::MoveLog => {
-                        if let Err(error) = mover.move_log() {
-                            tracing::warn!(%error, "the store's write-ahead log could not be moved");
-                        }
-                        // A pump that is gone needs no word.
-                        let _ = tell.send(());
-                    }
+                    Chore::Publish => publish(&shared, &reader, &*files, &go_on),
+                    Chore::MoveLog => move_log(),
                 }
             }
         };
@@ -103,8 +113,8 @@ impl Drop for Keeper {
 }
 
 /// Brings the ledger's files up to date. A failure is tried again: the store has everything.
-pub(super) fn publish(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles) {
-    repair(shared, store, files);
+pub(super) fn publish(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles, go_on: &dyn Fn() -> bool) {
+    repair(shared, store, files, go_on);
     let publications = shared.counter().desk.publications();
     for publication in publications {
         match publication.write(files) {
@@ -120,15 +130,16 @@ pub(super) fn publish(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles
 }
 
 /// Makes files again that are lost or were let go, which takes as long as a start when there are none.
-fn repair(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles) {
+fn repair(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles, go_on: &dyn Fn() -> bool) {
     let repairs = shared.counter().desk.repairs();
     for repair in repairs {
-        let outcome = repair.write(store, files);
+        let outcome = repair.write(store, files, go_on);
         match &outcome {
             Ok(()) => {
                 shared.metrics.ledger_repairs.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(shard = repair.shard.0, "files of the ledger were made again from the store");
             }
+            Err(RepairError::BrokenOff) => return,
             Err(error) => {
                 shared.metrics.ledger_failures.fetch_add(1, Ordering::Relaxed);
                 let error = crate::serve::chain(error);
