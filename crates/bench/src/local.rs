@@ -144,7 +144,7 @@ impl Local {
                             (sealed.size, known)
                             && seen < size
                         {
-                            reply.consistency = self.desk.consistency(shard, seen, size)?;
+                            reply.consistency = self.desk.consistency(&self.reader, shard, seen, size)?;
                         }
                         self.steps.consistency += thread_cpu_ns() - before;
                         replies.push((out.ticket, reply));

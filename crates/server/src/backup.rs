@@ -1,17 +1,20 @@
 //! Back-up of a data folder while its service runs, and restoring it.
 //!
 //! The store is the source of truth: it is copied in one piece as of its newest commit, and the copy is opened as a
-//! start would open it, so that its batches and rows must lead to the roots in its own ledger. The ledger's files are
-//! then made from that copy: they always fit it. A manifest with the hash of every file comes last; a folder without
+//! start would open it, so that its batches and account rows must lead to the roots in its own ledger; and each vault's
+//! rows and large blobs are held against the vault root in its account's row. The ledger's files are then made from that copy: they always fit it. A manifest with the hash of every file comes last; a folder without
 //! one is no back-up. Absent: secrets. Further folders (the software token's) are copied as bytes when the operator asks.
 
 use crate::desk::{Desk, OpenDeskError};
-use crate::ledger::{DiskFiles, LedgerFiles, checkpoint_of};
+use crate::ledger::{DiskFiles, LedgerFiles, RepairError, checkpoint_of};
 use crate::platform;
-use crate::store::{DATABASE, OpenError, Read, ReadError, SCHEMA, SqliteReader, SqliteStore};
-use aws_lc_rs::digest::{Context, SHA256};
+use crate::store::{
+    AccountKey, DATABASE, OpenError, Read, ReadError, SCHEMA, SqliteReader, SqliteStore, StoredAccount,
+};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyferry_tlog::{Map, state};
 use keyferry_wire::ShardId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -107,6 +110,13 @@ pub enum BackupError {
     /// Rows that do not lead to the ledger's root.
     #[error("shard {}: the store's rows do not lead to the root in its ledger: this copy must not be used", .0.0)]
     Rows(ShardId),
+    /// Passkey rows that do not lead to the root in their account's row.
+    #[error(
+        "shard {}: the passkeys of the store's account number {} do not lead to its vault root: this copy must not \
+         be used",
+        .0.shard.0, .0.number
+    )]
+    Vault(AccountKey),
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -116,6 +126,9 @@ pub enum BackupError {
     /// What is in it.
     #[error(transparent)]
     Desk(#[from] OpenDeskError),
+    /// The ledger that is made from it.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// A file.
     #[error("working on {}", .path.display())]
     File {
@@ -144,7 +157,12 @@ pub fn make(data: &Path, to: &Path, created: &str, extras: &[&str]) -> Result<Ma
         source.copy_to(&store.join(DATABASE))?;
         let copy = SqliteReader::untouched(&store)?;
         let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&partial.join(LEDGER)));
-        let (desk, name) = open(&copy, &files)?.ok_or_else(|| BackupError::Unused(data.to_path_buf()))?;
+        let (mut desk, name) = open(&copy, &files)?.ok_or_else(|| BackupError::Unused(data.to_path_buf()))?;
+        for repair in desk.repairs() {
+            let outcome = repair.write(&copy, &*files, &|| true);
+            desk.repaired(&repair, &outcome);
+            outcome?;
+        }
         for publication in desk.publications() {
             publication.write(&*files).map_err(|cause| file_error(partial, cause))?;
         }
@@ -197,7 +215,8 @@ pub fn restore(from: &Path, data: &Path, say: &mut dyn FnMut(&str)) -> Result<Ma
     })
 }
 
-/// Opens a store as a start does; gives the desk and the deployment's name, `None` before genesis.
+/// Opens a store as a start does, and looks at the vaults, which a start leaves to the enclave; gives the desk and the
+/// deployment's name, `None` before genesis.
 fn open(store: &dyn Read, files: &Arc<dyn LedgerFiles>) -> Result<Option<(Desk, String)>> {
     let Some(service) = store.service()? else {
         return Ok(None);
@@ -205,8 +224,35 @@ fn open(store: &dyn Read, files: &Arc<dyn LedgerFiles>) -> Result<Option<(Desk, 
     let mut desk = Desk::open(store, Arc::clone(files), service.shards, 1 << 20)?;
     match desk.shards_with_wrong_rows().first() {
         Some(shard) => Err(BackupError::Rows(*shard)),
-        None => Ok(Some((desk, service.name))),
+        None => check_vaults(store).map(|()| Some((desk, service.name))),
     }
+}
+
+/// Holds every passkey row against its account's vault root, one account at a time.
+fn check_vaults(store: &dyn Read) -> Result<()> {
+    let mut checked = Ok(());
+    store.accounts(&mut |_, account| {
+        if checked.is_ok() {
+            checked = check_vault(store, &account);
+        }
+    })?;
+    checked
+}
+
+fn check_vault(store: &dyn Read, account: &StoredAccount) -> Result<()> {
+    let mut vault = Map::new();
+    let mut blobs = Vec::new();
+    store.vault(account.key, &mut |row| {
+        blobs.extend(row.large_blob.map(|hash| (row.id, hash)));
+        let set = vault.set(state::vault_key(&row.id), state::vault_value(&row));
+        set.expect("a full map knows every place");
+    })?;
+    let mut right = vault.root() == account.state.vault_root;
+    for (id, hash) in blobs {
+        let sealed = store.large_blob(account.key, &id)?;
+        right &= sealed.is_some_and(|sealed| digest(&SHA256, &sealed).as_ref() == hash);
+    }
+    if right { Ok(()) } else { Err(BackupError::Vault(account.key)) }
 }
 
 fn log_ends(desk: &Desk, name: &str) -> Result<Vec<LogEnd>> {
@@ -385,6 +431,39 @@ fn file_error(path: &Path, cause: io::Error) -> BackupError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
+    use crate::testing::{World, account, credential, service_row};
+
+    #[test]
+    fn a_flipped_bit_in_a_passkey_row_is_found_and_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let data = temp.path().join("data");
+        let mut store = SqliteStore::open(&data.join(STORE)).unwrap();
+        let mut world = World::new(0);
+        for n in 1..4 {
+            let edit = world.passkeys(account(n), 0..n);
+            let batch = world.batch(vec![edit]);
+            store.commit(Some(&service_row(1)), &[batch]).unwrap();
+        }
+        drop(store);
+        let good = temp.path().join("good");
+        make(&data, &good, "now", &[]).unwrap();
+        restore(&good, &temp.path().join("restored"), &mut |_| {}).unwrap();
+
+        let database = rusqlite::Connection::open(data.join(STORE).join(DATABASE)).unwrap();
+        let id = &credential(1).0[..];
+        let read = "SELECT blob FROM passkeys WHERE number = 2 AND id = ?1";
+        let mut blob: Vec<u8> = database.query_row(read, [id], |row| row.get(0)).unwrap();
+        blob[7] ^= 1;
+        let flip = "UPDATE passkeys SET blob = ?2 WHERE number = 2 AND id = ?1";
+        assert_eq!(database.execute(flip, (id, blob)).unwrap(), 1);
+        drop(database);
+        let refused = make(&data, &temp.path().join("bad"), "now", &[]).unwrap_err();
+        assert!(matches!(refused, BackupError::Vault(key) if key.number == 2), "{refused}");
+        let sentence = "shard 0: the passkeys of the store's account number 2 do not lead to its vault root";
+        assert!(refused.to_string().starts_with(sentence), "{refused}");
+        assert!(!temp.path().join("bad").exists());
+    }
 
     #[test]
     fn path_that_leads_out_of_a_back_up_is_none() {

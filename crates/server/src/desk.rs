@@ -8,6 +8,7 @@ mod account;
 mod audit;
 mod cache;
 mod publish;
+mod repair;
 
 pub use audit::{AUDIT_LIMIT_MAX, Trail};
 pub use publish::SYNC_LIMIT_MAX;
@@ -256,8 +257,14 @@ impl Desk {
     }
 
     /// Proof that a shard's log of `new` entries extends that of `old`.
-    pub fn consistency(&self, shard: ShardId, old: u64, new: u64) -> Result<Vec<Hash>, DeskError> {
-        Ok(self.shard(shard)?.log.consistency(old, new)?)
+    pub fn consistency(
+        &self,
+        store: &dyn Read,
+        shard: ShardId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Hash>, DeskError> {
+        Ok(self.shard(shard)?.log.consistency(store, old, new)?)
     }
 
     /// The log of a shard.

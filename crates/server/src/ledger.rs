@@ -1,17 +1,20 @@
 //! A shard's log as everybody may read it: the growing tree, and the static files of c2sp.org/tlog-tiles.
 //!
 //! The files are never the source of truth. They may lag behind the store, and whatever is missing is made again from
-//! the store's batches at start. Absent: signatures (checkpoints come signed from the enclave) and the clock.
+//! the store's leaves: for a proof at once, for the files by a `Repair`. So only few files need to wait in memory.
+//! Absent: signatures (checkpoints come signed from the enclave) and the clock.
 
 mod files;
+mod repair;
 mod shelf;
 
 pub use files::{DiskFiles, LedgerFiles, MemoryFiles};
+pub use repair::{Repair, RepairError};
 
 use crate::store::{Read, ReadError, StoredTail};
 use keyferry_tlog::{
-    Checkpoint, Hash, Nodes, ProveError, TILE_WIDTH, TileTree, consistency_proof, entries_path, entry_bundle,
-    inclusion_proof, leaf_hash, tile_bytes, tile_path,
+    Checkpoint, Hash, Nodes, ProveError, TILE_WIDTH, TileSource, TileTree, consistency_proof, entries_path,
+    entry_bundle, inclusion_proof, leaf_hash, tile_bytes, tile_path,
 };
 use keyferry_wire::ShardId;
 use keyferry_wire::door::{Batch, Tail};
@@ -70,24 +73,24 @@ pub struct ShardLog {
     open: Vec<u8>,
     /// The newest checkpoint is not in the files yet.
     unpublished: bool,
-    /// Files of partial tiles: those of the last publication, which readers of its checkpoint still need.
-    partials: Vec<String>,
+    /// A repair found that the store's leaves have changed: nothing more is written.
+    damaged: bool,
     /// Inner nodes inside tiles; a complete subtree never changes.
     nodes: RefCell<HashMap<(u32, u64), Hash>>,
     /// Proof of the last leaf.
     seal_proof: RefCell<Option<Vec<Hash>>>,
 }
 
-/// Files to write, tiles before the checkpoint that needs them, then files to remove.
+/// Files to write, tiles before the checkpoint that needs them. Partial tiles stay for the readers of earlier
+/// checkpoints until the full tile is there (c2sp.org/tlog-tiles): at most 255 for each tile at the edge.
 pub struct Publication {
     /// The shard.
     pub shard: ShardId,
-    /// Path and content, in the order of writing.
-    pub write: Vec<(String, Arc<Vec<u8>>)>,
-    /// Paths of partial tiles that no current checkpoint needs.
-    pub remove: Vec<String>,
+    /// Path and content of full tiles and bundles.
+    full: Vec<(String, Arc<Vec<u8>>)>,
+    /// The same of those at the edge.
+    partial: Vec<(String, Vec<u8>)>,
     checkpoint: String,
-    partials: Vec<String>,
 }
 
 /// Entries of the proof cache: 3 MB at most for a shard.
@@ -131,7 +134,7 @@ impl ShardLog {
             seal: Vec::new(),
             open: Vec::new(),
             unpublished: false,
-            partials: Vec::new(),
+            damaged: false,
             nodes: RefCell::default(),
             seal_proof: RefCell::default(),
         }
@@ -149,7 +152,9 @@ impl ShardLog {
         Ok(full)
     }
 
-    /// Builds the tree from full tiles up to `known` and the store's leaves behind; whether the root is right.
+    /// Builds the tree from full tiles up to `known` and the store's leaves behind; whether the root is right. Writes
+    /// nothing: a store that does not match its ledger must leave the ledger as it is, and whoever only looks (the
+    /// doctor) must not write. What does not fit on the shelf is written by a `Repair`, a second walk over the leaves.
     fn build(&mut self, store: &dyn Read, tail: &StoredTail, known: u64) -> Result<bool, LogError> {
         self.shelf.forget();
         self.nodes.borrow_mut().clear();
@@ -181,15 +186,9 @@ impl ShardLog {
 
     fn push_leaves(&mut self, leaves: &[u8]) {
         for leaf in leaves.chunks_exact(LEAF_LEN) {
-            let index = self.tree.size() / WIDTH;
-            self.open.extend_from_slice(leaf);
-            for tile in self.tree.push(leaf_hash(leaf)) {
-                let path = tile_path(tile.level, tile.index, TILE_WIDTH);
-                self.shelf.add(path, tile_bytes(&tile.hashes[..]));
-            }
-            if self.tree.size().is_multiple_of(WIDTH) {
-                self.shelf.add(entries_path(index, TILE_WIDTH), bundle(&self.open));
-                self.open.clear();
+            let full = push_leaf(&mut self.tree, &mut self.open, leaf);
+            if !full.is_empty() {
+                self.shelf.add(full);
             }
         }
     }
@@ -240,81 +239,123 @@ impl ShardLog {
         if let Some(proof) = &*self.seal_proof.borrow() {
             return Ok(proof.clone());
         }
-        let proof = self.inclusion(self.size().checked_sub(1).ok_or(ProofUnavailable)?)?;
+        // The way of the last leaf goes along the edge, which is in memory.
+        let last = self.size().checked_sub(1).ok_or(ProofUnavailable)?;
+        let proof = found(inclusion_proof(&self.cached(&self.shelf), last, self.size()))?;
         *self.seal_proof.borrow_mut() = Some(proof.clone());
         Ok(proof)
     }
 
-    /// Proof of a leaf against the newest checkpoint.
-    pub fn inclusion(&self, index: u64) -> Result<Vec<Hash>, ProofUnavailable> {
-        found(inclusion_proof(&self.cached_nodes(), index, self.size()))
+    /// Proof of a leaf against the newest checkpoint. A tile that was lost is made again from the store's leaves.
+    pub fn inclusion(&self, store: &dyn Read, index: u64) -> Result<Vec<Hash>, ProofUnavailable> {
+        found(inclusion_proof(&self.cached(&self.shelf.with(store)), index, self.size()))
     }
 
-    /// Proof that the log of `new` entries extends that of `old`; empty where there is nothing to prove.
-    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofUnavailable> {
+    /// Proof that the log of `new` entries extends that of `old`; empty where there is nothing to prove. A tile that
+    /// was lost is made again from the store's leaves.
+    pub fn consistency(&self, store: &dyn Read, old: u64, new: u64) -> Result<Vec<Hash>, ProofUnavailable> {
         if old == 0 || old == new {
             return Ok(Vec::new());
         }
         if new > self.size() {
             return Err(ProofUnavailable);
         }
-        found(consistency_proof(&self.cached_nodes(), old, new))
+        found(consistency_proof(&self.cached(&self.shelf.with(store)), old, new))
     }
 
-    fn cached_nodes(&self) -> CachedNodes<'_, impl Nodes + '_> {
-        CachedNodes { inner: self.tree.with(&self.shelf), cache: &self.nodes }
+    fn cached<'a, S: TileSource>(&'a self, source: &'a S) -> CachedNodes<'a, impl Nodes + 'a> {
+        CachedNodes { inner: self.tree.with(source), cache: &self.nodes }
     }
 
-    /// Full tiles that wait for their files.
+    /// Full tiles and bundles that wait for their files.
     pub fn tiles_waiting(&self) -> usize {
         self.shelf.waiting()
     }
 
-    /// What has to be written so that the files show the newest checkpoint; `None` when they do.
+    /// What has to be made again from the store before anything else is published; `None` when the files lack nothing.
+    pub fn repair(&self) -> Option<Repair> {
+        let leaves = self.shelf.lacking().filter(|_| !self.damaged)?;
+        Some(Repair { shard: self.shard, leaves, size: self.tree.size(), root: self.tree.root() })
+    }
+
+    /// Takes note of a repair that was made.
+    pub fn repaired(&mut self, repair: &Repair) {
+        self.shelf.complete(&repair.leaves);
+    }
+
+    /// Takes note that the store's leaves no longer lead to the root: no file is written until the next start, which
+    /// will refuse the store.
+    pub fn beyond_repair(&mut self) {
+        self.damaged = true;
+    }
+
+    /// Takes note that a reader found no file of this path: if there should be one, it is made again.
+    pub fn missed(&self, path: &str) {
+        self.shelf.missed(path, self.size());
+    }
+
+    /// What has to be written so that the files show the newest checkpoint; `None` when they do, or when a repair
+    /// comes first: a checkpoint must not name tiles that are not there.
     pub fn publication(&self) -> Option<Publication> {
-        if !self.unpublished && self.shelf.waiting() == 0 {
+        if self.shelf.lacking().is_some() || (!self.unpublished && self.shelf.waiting() == 0) {
             return None;
         }
-        let mut write = self.shelf.all_waiting();
-        let mut partials = Vec::new();
+        let mut partial = Vec::new();
         for tile in self.tree.partial_tiles() {
             let width = u32::try_from(tile.hashes.len()).unwrap_or(TILE_WIDTH);
-            partials.push((tile_path(tile.level, tile.index, width), tile_bytes(tile.hashes)));
+            partial.push((tile_path(tile.level, tile.index, width), tile_bytes(tile.hashes)));
         }
         if let Some(width) = u32::try_from(self.open.len() / LEAF_LEN).ok().filter(|width| *width > 0) {
-            partials.push((entries_path(self.size() / WIDTH, width), bundle(&self.open)));
+            partial.push((entries_path(self.size() / WIDTH, width), bundle(&self.open)));
         }
-        let paths: Vec<_> = partials.iter().map(|(path, _)| path.clone()).collect();
-        write.extend(partials.into_iter().map(|(path, bytes)| (path, Arc::new(bytes))));
-        write.push((CHECKPOINT.to_owned(), Arc::new(self.checkpoint.clone().into_bytes())));
-        Some(Publication {
-            shard: self.shard,
-            write,
-            remove: self.partials.iter().filter(|path| !paths.contains(path)).cloned().collect(),
-            checkpoint: self.checkpoint.clone(),
-            partials: paths,
-        })
+        let full = self.shelf.all_waiting();
+        Some(Publication { shard: self.shard, full, partial, checkpoint: self.checkpoint.clone() })
     }
 
     /// Takes note that a publication is in the files.
     pub fn published(&mut self, publication: Publication) {
-        self.shelf.written(&publication.write);
+        self.shelf.written(&publication.full);
         self.unpublished = self.checkpoint != publication.checkpoint;
-        self.partials = publication.partials;
     }
 }
 
 impl Publication {
     /// Writes all of it. A failure leaves files that are right, if too few.
     pub fn write(&self, files: &dyn LedgerFiles) -> io::Result<()> {
-        for (path, bytes) in &self.write {
+        for (path, bytes) in &self.full {
+            put_full(files, self.shard, path, bytes)?;
+        }
+        for (path, bytes) in &self.partial {
             files.write(self.shard, path, bytes)?;
         }
-        for path in &self.remove {
-            files.remove(self.shard, path)?;
-        }
-        Ok(())
+        files.write(self.shard, CHECKPOINT, self.checkpoint.as_bytes())
     }
+}
+
+/// Puts a full tile or bundle in place; its partial forms are needed no more. Before the checkpoint, so that a kill in
+/// between leaves none behind: the next start writes the file again.
+fn put_full(files: &dyn LedgerFiles, shard: ShardId, path: &str, bytes: &[u8]) -> io::Result<()> {
+    files.write(shard, path, bytes)?;
+    if let Err(error) = files.remove_partials(shard, path) {
+        // They are right, only superfluous.
+        tracing::warn!(%error, "partial files of a full tile could not be removed");
+    }
+    Ok(())
+}
+
+/// Appends a leaf; gives the tiles and the bundle that it fills. `open` holds the leaves behind the last full bundle.
+fn push_leaf(tree: &mut TileTree, open: &mut Vec<u8>, leaf: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let index = tree.size() / WIDTH;
+    open.extend_from_slice(leaf);
+    let tiles = tree.push(leaf_hash(leaf)).into_iter();
+    let path = |level, index| tile_path(level, index, TILE_WIDTH);
+    let mut full: Vec<_> =
+        tiles.map(|tile| (path(tile.level, tile.index), tile_bytes(&tile.hashes[..]))).collect();
+    if tree.size().is_multiple_of(WIDTH) {
+        full.push((entries_path(index, TILE_WIDTH), bundle(open)));
+        open.clear();
+    }
+    full
 }
 
 /// Remembers the nodes that cost hashing: a proof over a full tile would hash it again each time.

@@ -31,8 +31,14 @@ pub struct Metrics {
     pub store_log_pages: AtomicU64,
     /// Restarts of the enclave.
     pub enclave_restarts: AtomicU64,
-    /// Publications of ledger files that failed.
+    /// Publications and repairs of ledger files that failed.
     pub ledger_failures: AtomicU64,
+    /// Repairs of ledger files: lost ones, or such as could not wait for longer.
+    pub ledger_repairs: AtomicU64,
+    /// Full ledger files that waited after the last publication.
+    pub ledger_files_waiting: AtomicU64,
+    /// Replies without the proof of consistency that they need.
+    pub unproven: AtomicU64,
     /// TLS pairs that took the place of another one.
     pub tls_reloads: AtomicU64,
     /// TLS pairs that could not.
@@ -124,6 +130,12 @@ impl Metrics {
             ("keyferry_store_refused_total", "Rows that did not verify.", &self.store_refused),
             ("keyferry_enclave_restarts_total", "Restarts of the enclave.", &self.enclave_restarts),
             ("keyferry_ledger_failures_total", "Ledger files that were not written.", &self.ledger_failures),
+            (
+                "keyferry_ledger_repairs_total",
+                "Ledger files made again from the store.",
+                &self.ledger_repairs,
+            ),
+            ("keyferry_unproven_total", "Replies without their proof of consistency.", &self.unproven),
             ("keyferry_tls_reloads_total", "TLS pairs put in place of another.", &self.tls_reloads),
             (
                 "keyferry_tls_reload_failures_total",
@@ -153,6 +165,11 @@ impl Metrics {
                 "keyferry_store_log_pages",
                 "Pages of the store's write-ahead log that are to be moved.",
                 &self.store_log_pages,
+            ),
+            (
+                "keyferry_ledger_files_waiting",
+                "Full ledger files that wait to be written.",
+                &self.ledger_files_waiting,
             ),
         ];
         for (name, help, value) in gauges {

@@ -491,7 +491,9 @@ impl Pump {
     fn publish_files(&mut self) {
         self.published_at = Instant::now();
         if !self.parts.keeper.as_ref().is_some_and(Keeper::publish) {
-            keeper::publish(&self.parts.shared, &*self.parts.files);
+            // A long repair is left to the next start.
+            let go_on = || !self.stopping;
+            keeper::publish(&self.parts.shared, &self.parts.store, &*self.parts.files, &go_on);
         }
     }
 

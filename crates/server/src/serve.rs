@@ -172,7 +172,7 @@ pub fn serve_with(
     let files: Arc<dyn LedgerFiles> = Arc::new(DiskFiles::new(&config.data.join("ledger")));
     let shared = Arc::new(open(&config, &store, Arc::clone(&files))?);
     let trails = store.reader()?;
-    let keeper = Keeper::start(Arc::clone(&shared), Arc::clone(&files), store.mover()?)
+    let keeper = Keeper::start(Arc::clone(&shared), store.reader()?, Arc::clone(&files), store.mover()?)
         .map_err(StartError::Threads)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads.max(1))

@@ -96,7 +96,7 @@ impl Desk {
             entries.push(AuditEntry {
                 index: *index,
                 leaf: stored.leaf.into(),
-                inclusion: log.inclusion(*index)?,
+                inclusion: log.inclusion(store, *index)?,
             });
         }
         let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);

@@ -50,7 +50,8 @@ impl Desk {
         let shard = self.shard(shard)?;
         let log = &shard.log;
         // A reader that claims to have seen more than there is gets no proof: it will say so itself.
-        let consistency = if seen > log.size() { Vec::new() } else { log.consistency(seen, log.size())? };
+        let consistency =
+            if seen > log.size() { Vec::new() } else { log.consistency(store, seen, log.size())? };
         Ok(AccountProof {
             map_key,
             row: fields.row,

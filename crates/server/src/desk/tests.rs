@@ -1,9 +1,10 @@
 use super::*;
-use crate::ledger::{CHECKPOINT, DiskFiles, MemoryFiles, checkpoint_of};
+use crate::ledger::{CHECKPOINT, DiskFiles, MemoryFiles, RepairError, checkpoint_of};
 use crate::store::{MemoryStore, Store};
 use crate::testing::{World, account, credential, device, device_put, map_key, value};
 use keyferry_tlog::{leaf_hash, map, verify_consistency, verify_inclusion};
 use keyferry_wire::publish::AccountProof;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Store, desk and scribe that go along together.
 struct Bench {
@@ -37,10 +38,21 @@ impl Bench {
     }
 
     fn publish(&mut self) {
-        for publication in self.desk.publications() {
-            publication.write(&*self.files).unwrap();
-            self.desk.published(publication);
-        }
+        publish(&mut self.desk, &self.store, &*self.files).unwrap();
+    }
+
+    /// A batch with so many leaves of one account.
+    fn events(&mut self, events: u32) {
+        let mut edit = self.world.edit(account(1));
+        edit.events = events;
+        let batch = self.world.batch(vec![edit]);
+        self.commit(batch);
+    }
+
+    fn proofs(&self, desk: &Desk) -> Vec<Vec<Hash>> {
+        let size = self.desk.log(ShardId(0)).unwrap().size();
+        let proof = |old| desk.consistency(&self.store, ShardId(0), old, size).unwrap();
+        (0..size).step_by(131).map(proof).collect()
     }
 
     fn reopen(&self) -> Result<Desk, OpenDeskError> {
@@ -49,6 +61,54 @@ impl Bench {
 
     fn map_root(&self) -> Hash {
         Leaf::from_bytes(self.desk.log(ShardId(0)).unwrap().seal()).unwrap().tag
+    }
+}
+
+/// As the keeper does.
+fn publish(desk: &mut Desk, store: &dyn Read, files: &dyn LedgerFiles) -> std::io::Result<()> {
+    for repair in desk.repairs() {
+        let outcome = repair.write(store, files, &|| true);
+        desk.repaired(&repair, &outcome);
+    }
+    for publication in desk.publications() {
+        publication.write(files)?;
+        desk.published(publication);
+    }
+    Ok(())
+}
+
+/// Files that cannot be written while `closed`.
+struct Closable {
+    files: MemoryFiles,
+    closed: AtomicBool,
+}
+
+impl Closable {
+    fn if_open(&self) -> std::io::Result<()> {
+        let closed = self.closed.load(Ordering::Relaxed);
+        if closed { Err(std::io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+}
+
+impl LedgerFiles for Closable {
+    fn read(&self, shard: ShardId, path: &str) -> std::io::Result<Option<Vec<u8>>> {
+        self.files.read(shard, path)
+    }
+
+    fn len(&self, shard: ShardId, path: &str) -> std::io::Result<Option<u64>> {
+        self.files.len(shard, path)
+    }
+
+    fn write(&self, shard: ShardId, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        self.if_open().and_then(|()| self.files.write(shard, path, bytes))
+    }
+
+    fn remove(&self, shard: ShardId, path: &str) -> std::io::Result<()> {
+        self.if_open().and_then(|()| self.files.remove(shard, path))
+    }
+
+    fn remove_partials(&self, _: ShardId, _: &str) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::PermissionDenied.into())
     }
 }
 
@@ -305,14 +365,15 @@ fn a_desk_is_the_same_after_a_restart_wherever_the_files_lag() {
     let mut bench = bench_with_tiles();
     let log = bench.desk.log(ShardId(0)).unwrap();
     let size = log.size();
-    let proofs = |desk: &Desk| {
-        (0..size).step_by(13).map(|old| desk.consistency(ShardId(0), old, size).unwrap()).collect::<Vec<_>>()
+    let proofs = |bench: &Bench, desk: &Desk| {
+        let proof = |old| desk.consistency(&bench.store, ShardId(0), old, size).unwrap();
+        (0..size).step_by(13).map(proof).collect::<Vec<_>>()
     };
-    let expected = proofs(&bench.desk);
-    assert_eq!(proofs(&bench.reopen().unwrap()), expected);
+    let expected = proofs(&bench, &bench.desk);
+    assert_eq!(proofs(&bench, &bench.reopen().unwrap()), expected);
     bench.publish();
     let again = bench.reopen().unwrap();
-    assert_eq!(proofs(&again), expected);
+    assert_eq!(proofs(&bench, &again), expected);
     assert!(again.publications().is_empty());
     // All files gone, one cut short, one changed: made again from the store.
     let whole = MemoryFiles::clone(&bench.files);
@@ -325,11 +386,8 @@ fn a_desk_is_the_same_after_a_restart_wherever_the_files_lag() {
             _ => files.write(ShardId(0), path, b"short").unwrap(),
         }
         let mut desk = Desk::open(&bench.store, files.clone(), 1, CACHE_BYTES).unwrap();
-        assert_eq!(proofs(&desk), expected, "{path}");
-        for publication in desk.publications() {
-            publication.write(&*files).unwrap();
-            desk.published(publication);
-        }
+        assert_eq!(proofs(&bench, &desk), expected, "{path}");
+        publish(&mut desk, &bench.store, &*files).unwrap();
         assert_eq!(files.read(ShardId(0), path).unwrap(), whole.read(ShardId(0), path).unwrap(), "{path}");
     }
 }
@@ -364,21 +422,144 @@ fn partial_files_do_not_pile_up() {
     let mut store = MemoryStore::new();
     let mut desk = Desk::open(&store, Arc::clone(&files), 1, CACHE_BYTES).unwrap();
     let mut world = World::new(0);
-    for _ in 0..150 {
+    let count = |path: &str| std::fs::read_dir(folder.path().join(path)).map_or(0, Iterator::count);
+    for round in 1..=150 {
         let edit = world.edit(account(1));
         let batch = world.batch(vec![edit]);
         store.commit(None, std::slice::from_ref(&batch)).unwrap();
         desk.apply(&batch);
-        for publication in desk.publications() {
-            publication.write(&*files).unwrap();
-            desk.published(publication);
+        publish(&mut desk, &store, &*files).unwrap();
+        if round == 100 {
+            // Readers of every checkpoint so far find its tiles.
+            assert_eq!((count("0/tile/0/000.p"), count("0/tile/entries/000.p")), (100, 100));
+            // What an earlier run left goes as well.
+            desk = Desk::open(&store, Arc::clone(&files), 1, CACHE_BYTES).unwrap();
         }
     }
-    let count = |path: &str| std::fs::read_dir(folder.path().join(path)).map_or(0, Iterator::count);
-    assert_eq!(count("0/tile/0/000.p"), 0);
-    assert_eq!(count("0/tile/0/001.p"), 1);
-    assert_eq!(count("0/tile/entries/001.p"), 1);
+    assert_eq!((count("0/tile/0/000.p"), count("0/tile/entries/000.p")), (0, 0));
+    assert_eq!((count("0/tile/0/001.p"), count("0/tile/entries/001.p")), (22, 22));
     assert_eq!(count("0/tile/entries"), 2);
+}
+
+/// Leaves whose files would be more than may wait.
+fn bench_with_many_files() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..80 {
+        bench.events(499);
+        assert!(bench.desk.tiles_waiting() <= 256, "{}", bench.desk.tiles_waiting());
+    }
+    bench
+}
+
+#[test]
+fn a_start_without_files_keeps_few_of_them_in_memory_and_writes_all() {
+    let mut bench = bench_with_many_files();
+    let mut desk = bench.reopen().unwrap();
+    assert!(desk.tiles_waiting() <= 256);
+    assert!(desk.publications().is_empty(), "no checkpoint before its tiles");
+    assert_eq!(bench.files.len(ShardId(0), "tile/0/000").unwrap(), None, "an opening writes nothing");
+    assert_eq!(bench.proofs(&desk), bench.proofs(&bench.desk));
+    let broken_off = desk.repairs()[0].write(&bench.store, &*bench.files, &|| false);
+    assert!(matches!(broken_off, Err(RepairError::BrokenOff)));
+    let again = desk.repairs();
+    desk.repaired(&again[0], &broken_off);
+    assert_eq!(desk.repairs().len(), 1, "it is tried again");
+    publish(&mut desk, &bench.store, &*bench.files).unwrap();
+    assert_eq!(desk.tiles_waiting(), 0);
+    assert!(desk.repairs().is_empty() && desk.publications().is_empty());
+    // The same as when they are written one by one.
+    let along = Bench::new();
+    let (files, mut world) = (MemoryFiles::new(), World::new(0));
+    let mut slow = along.desk;
+    for _ in 0..80 {
+        let mut edit = world.edit(account(1));
+        edit.events = 499;
+        slow.apply(&world.batch(vec![edit]));
+        publish(&mut slow, &along.store, &files).unwrap();
+    }
+    for index in 0..40_000 / 256 {
+        for path in [keyferry_tlog::tile_path(0, index, 256), keyferry_tlog::entries_path(index, 256)] {
+            let written = bench.files.read(ShardId(0), &path).unwrap();
+            assert!(written.is_some() && written == files.read(ShardId(0), &path).unwrap(), "{path}");
+        }
+    }
+    let again = bench.reopen().unwrap();
+    assert!(again.repairs().is_empty() && again.publications().is_empty() && again.tiles_waiting() == 0);
+    bench.publish();
+    assert!(bench.desk.repairs().is_empty() && bench.desk.tiles_waiting() == 0);
+}
+
+#[test]
+fn files_that_cannot_be_written_cost_no_memory_and_no_proof() {
+    let mut bench = Bench::new();
+    let files = Arc::new(Closable { files: MemoryFiles::new(), closed: false.into() });
+    bench.desk = Desk::open(&bench.store, files.clone(), 1, CACHE_BYTES).unwrap();
+    bench.events(499);
+    publish(&mut bench.desk, &bench.store, &*files).unwrap();
+    files.closed.store(true, Ordering::Relaxed);
+    for _ in 0..80 {
+        bench.events(499);
+        let _ = publish(&mut bench.desk, &bench.store, &*files);
+        assert!(bench.desk.tiles_waiting() <= 256);
+    }
+    assert!(!bench.desk.repairs().is_empty());
+    let proofs = bench.proofs(&bench.desk);
+    files.closed.store(false, Ordering::Relaxed);
+    publish(&mut bench.desk, &bench.store, &*files).unwrap();
+    assert!(bench.desk.repairs().is_empty() && bench.desk.publications().is_empty());
+    let again = Desk::open(&bench.store, files, 1, CACHE_BYTES).unwrap();
+    assert!(again.publications().is_empty() && again.tiles_waiting() == 0);
+    assert_eq!(bench.proofs(&again), proofs);
+}
+
+#[test]
+fn a_lost_tile_is_made_again_and_proofs_go_on_meanwhile() {
+    let mut bench = bench_with_many_files();
+    bench.publish();
+    let proofs = bench.proofs(&bench.desk);
+    let whole = MemoryFiles::clone(&bench.files);
+    // The newest 64 are at hand after a start, so these are older.
+    for (paths, missed) in [
+        (&["tile/0/001"][..], None),
+        (&["tile/0/000", "tile/0/001", "tile/0/002"], None),
+        (&["tile/entries/000"], Some("tile/entries/000")),
+    ] {
+        let mut desk = bench.reopen().unwrap();
+        for path in paths {
+            bench.files.remove(ShardId(0), path).unwrap();
+        }
+        assert_eq!(bench.proofs(&desk), proofs, "{paths:?}");
+        for path in [missed.unwrap_or("tile/0/000"), "tile/0/999", "tile/0/000.p/3", "nothing"] {
+            desk.log(ShardId(0)).unwrap().missed(path);
+        }
+        assert_eq!(desk.repairs().len(), 1, "{paths:?}");
+        publish(&mut desk, &bench.store, &*bench.files).unwrap();
+        assert!(desk.repairs().is_empty());
+        for path in paths {
+            let made = bench.files.read(ShardId(0), path).unwrap();
+            assert_eq!(made, whole.read(ShardId(0), path).unwrap(), "{path}");
+        }
+    }
+    let desk = bench.reopen().unwrap();
+    for path in ["tile/0/000", "tile/entries/001", "tile/0/999", "tile/0/156"] {
+        desk.log(ShardId(0)).unwrap().missed(path);
+    }
+    assert!(desk.repairs().is_empty(), "what is there, or yet to come, is not missed");
+}
+
+#[test]
+fn a_repair_from_changed_leaves_leaves_nothing_behind() {
+    let mut bench = bench_with_tiles();
+    bench.publish();
+    let mut desk = bench.reopen().unwrap();
+    bench.files.remove(ShardId(0), "tile/entries/001").unwrap();
+    desk.log(ShardId(0)).unwrap().missed("tile/entries/001");
+    bench.store.batches.range_mut((ShardId(0), 300)..).next().unwrap().1.leaves[5] ^= 1;
+    publish(&mut desk, &bench.store, &*bench.files).unwrap();
+    assert_eq!(bench.files.len(ShardId(0), "tile/entries/001").unwrap(), None);
+    assert!(desk.repairs().is_empty(), "it is not tried again for nothing");
+    bench.events(1);
+    assert!(desk.publications().is_empty());
 }
 
 #[test]

@@ -192,11 +192,16 @@ pub(super) async fn ledger(
         field("shard").and_then(|text| text.parse::<u16>().ok().filter(|shard| shard.to_string() == text));
     let shard = ShardId(shard.filter(|shard| *shard < edge.shards).ok_or(Problem::NOT_FOUND)?);
     let tile = field("path").map(|path| format!("tile/{path}"));
-    let files = Arc::clone(&edge.files);
     let cacheable = tile.is_some();
     let read = move || match tile {
-        Some(path) => tile_bytes(&*files, shard, &path),
-        None => files.read(shard, CHECKPOINT),
+        Some(path) => {
+            let found = tile_bytes(&*edge.files, shard, &path)?;
+            if found.is_none() {
+                edge.shared.counter().desk.log(shard).inspect(|log| log.missed(&path)).ok();
+            }
+            Ok(found)
+        }
+        None => edge.files.read(shard, CHECKPOINT),
     };
     let found = spawn_blocking(read).await.map_err(|_| Problem::INTERNAL)?;
     let bytes = found.map_err(|_| Problem::INTERNAL)?.ok_or(Problem::NOT_FOUND)?;

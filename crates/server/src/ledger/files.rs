@@ -17,6 +17,8 @@ pub trait LedgerFiles: Send + Sync {
     fn write(&self, shard: ShardId, path: &str, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file if there is one.
     fn remove(&self, shard: ShardId, path: &str) -> io::Result<()>;
+    /// Removes the partial forms of a full tile or bundle, if there are any: all that lies in `path` with `.p` behind.
+    fn remove_partials(&self, shard: ShardId, path: &str) -> io::Result<()>;
 }
 
 /// Files in a folder, one folder a shard.
@@ -59,14 +61,13 @@ impl LedgerFiles for DiskFiles {
     }
 
     fn remove(&self, shard: ShardId, path: &str) -> io::Result<()> {
-        let place = self.place(shard, path);
-        if_there(fs::remove_file(&place))?;
-        // The folder of a tile's partial forms goes with the last of them.
-        if let Some(folder) = place.parent().filter(|folder| folder.extension().is_some_and(|end| end == "p"))
-        {
-            let _ = fs::remove_dir(folder);
-        }
-        Ok(())
+        if_there(fs::remove_file(self.place(shard, path))).map(drop)
+    }
+
+    fn remove_partials(&self, shard: ShardId, path: &str) -> io::Result<()> {
+        let mut folder = self.place(shard, path).into_os_string();
+        folder.push(".p");
+        if_there(fs::remove_dir_all(folder)).map(drop)
     }
 }
 
@@ -109,6 +110,12 @@ impl LedgerFiles for MemoryFiles {
 
     fn remove(&self, shard: ShardId, path: &str) -> io::Result<()> {
         self.files().remove(&(shard, path.to_owned()));
+        Ok(())
+    }
+
+    fn remove_partials(&self, shard: ShardId, path: &str) -> io::Result<()> {
+        let folder = format!("{path}.p/");
+        self.files().retain(|(of, path), _| *of != shard || !path.starts_with(&folder));
         Ok(())
     }
 }

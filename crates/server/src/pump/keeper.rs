@@ -3,11 +3,11 @@
 //! for the other, whose disk may be slow.
 
 use super::Shared;
-use crate::ledger::LedgerFiles;
-use crate::store::LogMover;
+use crate::ledger::{LedgerFiles, RepairError};
+use crate::store::{LogMover, Read, SqliteReader};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -18,6 +18,7 @@ pub struct Keeper {
     /// Whether the bulk is moved.
     moved: Receiver<bool>,
     moving: bool,
+    ending: Arc<AtomicBool>,
 }
 
 /// How far the move of the write-ahead log is.
@@ -33,9 +34,18 @@ pub(super) enum Move {
 }
 
 impl Keeper {
-    /// Starts the threads.
-    pub fn start(shared: Arc<Shared>, files: Arc<dyn LedgerFiles>, mover: LogMover) -> io::Result<Keeper> {
-        let publisher = Worker::start("keyferry-keeper", move || publish(&shared, &*files))?;
+    /// Starts the threads; `reader` sees the newest commit.
+    pub fn start(
+        shared: Arc<Shared>,
+        reader: SqliteReader,
+        files: Arc<dyn LedgerFiles>,
+        mover: LogMover,
+    ) -> io::Result<Keeper> {
+        let ending = Arc::new(AtomicBool::new(false));
+        // A repair may take minutes: the end of the service is heard of.
+        let stop = Arc::clone(&ending);
+        let go_on = move || !stop.load(Ordering::Relaxed);
+        let publisher = Worker::start("keyferry-keeper", move || publish(&shared, &reader, &*files, &go_on))?;
         let (tell, moved) = channel();
         let mover = Worker::start("keyferry-mover", move || {
             let moved = mover.move_log().unwrap_or_else(|error| {
@@ -45,7 +55,7 @@ impl Keeper {
             // A pump that is gone needs no word.
             let _ = tell.send(moved);
         })?;
-        Ok(Keeper { publisher, mover, moved, moving: false })
+        Ok(Keeper { publisher, mover, moved, moving: false, ending })
     }
 
     /// Asks for the ledger's files; `false` when the thread has ended.
@@ -71,6 +81,12 @@ impl Keeper {
     /// Whether the write-ahead log is being moved.
     pub(super) fn is_moving_log(&self) -> bool {
         self.moving
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 }
 
@@ -109,7 +125,8 @@ impl Drop for Worker {
 }
 
 /// Brings the ledger's files up to date. A failure is tried again: the store has everything.
-pub(super) fn publish(shared: &Shared, files: &dyn LedgerFiles) {
+pub(super) fn publish(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles, go_on: &dyn Fn() -> bool) {
+    repair(shared, store, files, go_on);
     let publications = shared.counter().desk.publications();
     for publication in publications {
         match publication.write(files) {
@@ -119,5 +136,28 @@ pub(super) fn publish(shared: &Shared, files: &dyn LedgerFiles) {
                 tracing::warn!(%error, "the ledger's files could not be written");
             }
         }
+    }
+    let waiting = u64::try_from(shared.counter().desk.tiles_waiting()).unwrap_or(u64::MAX);
+    shared.metrics.ledger_files_waiting.store(waiting, Ordering::Relaxed);
+}
+
+/// Makes files again that are lost or were let go, which takes as long as a start when there are none.
+fn repair(shared: &Shared, store: &dyn Read, files: &dyn LedgerFiles, go_on: &dyn Fn() -> bool) {
+    let repairs = shared.counter().desk.repairs();
+    for repair in repairs {
+        let outcome = repair.write(store, files, go_on);
+        match &outcome {
+            Ok(()) => {
+                shared.metrics.ledger_repairs.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(shard = repair.shard.0, "files of the ledger were made again from the store");
+            }
+            Err(RepairError::BrokenOff) => return,
+            Err(error) => {
+                shared.metrics.ledger_failures.fetch_add(1, Ordering::Relaxed);
+                let error = crate::serve::chain(error);
+                tracing::error!(error, "files of the ledger could not be made again");
+            }
+        }
+        shared.counter().desk.repaired(&repair, &outcome);
     }
 }

@@ -392,7 +392,8 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 impl Hand {
     fn keeper(&self) -> Keeper {
         let (shared, mover) = (Arc::clone(&self.pump.parts.shared), self.pump.parts.store.mover().unwrap());
-        Keeper::start(shared, self.files.clone(), mover).unwrap()
+        let reader = self.pump.parts.store.reader().unwrap();
+        Keeper::start(shared, reader, self.files.clone(), mover).unwrap()
     }
 
     /// One entry more in the store, and so some pages in its log.
@@ -458,6 +459,29 @@ fn a_log_is_moved_although_the_ledgers_files_keep_the_keeper_busy() {
     assert!(keeper.publish() && keeper.publish() && keeper.publish());
     until("the log is moved", || keeper.move_log() == Move::Done);
     drop(desk);
+}
+
+#[test]
+fn a_lost_file_is_made_again_with_the_next_publication() {
+    use crate::ledger::LedgerFiles;
+    let mut hand = Hand::new(CommitMode::Group);
+    while hand.size() < 256 {
+        let mut reply = hand.ask(b"need", Some(account(1)));
+        while reply.try_recv().is_err() {
+            hand.pump.turn().unwrap();
+        }
+    }
+    hand.pump.publish_files();
+    let path = "tile/0/000";
+    let whole = hand.files.read(ShardId(0), path).unwrap();
+    hand.files.remove(ShardId(0), path).unwrap();
+    let shared = Arc::clone(&hand.pump.parts.shared);
+    shared.counter().desk.log(ShardId(0)).unwrap().missed(path);
+    hand.pump.publish_files();
+    assert!(whole.is_some() && hand.files.read(ShardId(0), path).unwrap() == whole);
+    let text = shared.metrics.text();
+    assert!(text.contains("\nkeyferry_ledger_repairs_total 1\n"), "{text}");
+    assert!(text.contains("\nkeyferry_ledger_files_waiting 0\n"), "{text}");
 }
 
 #[test]

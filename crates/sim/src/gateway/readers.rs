@@ -35,6 +35,10 @@ impl Gateway {
     /// Writes the ledger's files, as the pump does when it is idle.
     pub fn publish(&mut self) {
         let Some(desk) = &mut self.desk else { return };
+        for repair in desk.repairs() {
+            let outcome = repair.write(&self.store, &*self.files, &|| true);
+            desk.repaired(&repair, &outcome);
+        }
         for publication in desk.publications() {
             if publication.write(&*self.files).is_ok() {
                 desk.published(publication);

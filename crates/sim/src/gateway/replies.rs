@@ -31,7 +31,7 @@ impl Gateway {
             && let Some(desk) = &self.desk
             && seen < size
         {
-            reply.consistency = desk.consistency(shard, seen, size).unwrap_or_default();
+            reply.consistency = desk.consistency(&self.store, shard, seen, size).unwrap_or_default();
         }
         self.answer(ticket, Tell::Reply(reply));
     }
