@@ -2,6 +2,7 @@ use super::*;
 use crate::desk::CACHE_BYTES;
 use crate::ledger::{CHECKPOINT, MemoryFiles};
 use crate::testing::{NAME, Script, StandInBroker, StandInLauncher, account, device};
+use keyferry_wire::door::{AccountPut, DevicePut};
 use keyferry_wire::{AccountId, SessionId, ShardId};
 use lines::LINE_MAX;
 use std::sync::mpsc::{Sender, channel};
@@ -86,6 +87,41 @@ fn a_reply_comes_only_in_the_turn_after_its_commit() {
     hand.pump.turn().unwrap();
     assert!(reply.try_recv().unwrap().is_ok());
     assert!(hand.pump.is_idle() && hand.pump.waiting.is_empty());
+}
+
+#[test]
+fn rows_that_the_stream_does_not_take_fail_their_own_request_alone() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let _made = hand.ask(b"need", Some(account(1)));
+    hand.settle();
+    {
+        let counter = &mut *hand.pump.parts.shared.counter();
+        let view = counter.desk.view(&hand.pump.parts.store, &account(1), &[], &[]).unwrap();
+        let row = vec![0; turn::VIEW_BYTES_MAX + 1].into();
+        let put = AccountPut {
+            account: account(1),
+            map_key: view.map_key,
+            state: view.state.unwrap(),
+            devices: vec![DevicePut { device: device(1), row, access: None }],
+            passkeys: Vec::new(),
+            leaves: Vec::new(),
+            large_blobs: Vec::new(),
+        };
+        counter.desk.apply(&Batch {
+            shard: ShardId(0),
+            number: 0,
+            first_leaf: 0,
+            leaves: Vec::new().into(),
+            checkpoint: String::new(),
+            accounts: vec![put],
+        });
+    }
+    let mut heavy = hand.ask(b"read", Some(account(1)));
+    let mut light = hand.ask(b"read", Some(account(2)));
+    hand.settle();
+    assert_eq!(heavy.try_recv().unwrap().err(), Some(Failure::Store));
+    assert!(light.try_recv().unwrap().is_ok());
+    assert_eq!(hand.script.lock().unwrap().launches, 1, "the enclave goes on");
 }
 
 /// Turn upon turn would keep a core from making the key that is waited for.

@@ -28,7 +28,7 @@ const TURN_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// Rows of one request: with a turn that is just short of full they fit into one frame of the stream. The longest that
 /// an enclave makes are about half of it: those of 200 devices, each with the answers to 16 times eight creations.
-const VIEW_BYTES_MAX: usize = 36 * 1024 * 1024;
+pub(super) const VIEW_BYTES_MAX: usize = 36 * 1024 * 1024;
 const _: () = assert!(TURN_BYTES_MAX + VIEW_BYTES_MAX < DOOR_FRAME_MAX);
 
 /// How often the enclave may ask for rows of one request.
