@@ -304,13 +304,16 @@ impl Context<'_> {
 /// What makes long answers comes alone: they would be kept with whatever else the request wrote, in a row that each
 /// later request of the device carries. And a request makes one device a member.
 fn one_by_one(commands: &[Command]) -> Result<(), Stop> {
-    if commands.len() > 1 && commands.iter().any(passkey::has_extensions) {
+    if commands.len() == 1 {
+        return Ok(());
+    }
+    if commands.iter().any(passkey::has_extensions) {
         return refuse(Code::BadOptions, "a sign-in with extensions is the only command of its request");
     }
-    if commands.len() > 1 && commands.contains(&Command::ListDevices) {
+    if commands.contains(&Command::ListDevices) {
         return refuse(Code::BadOptions, "a list of devices is the only command of its request");
     }
-    if commands.len() > 1 && commands.iter().any(passkey::takes_rsa_key) {
+    if commands.iter().any(passkey::takes_rsa_key) {
         // Each further command that asks for a row would have the key thrown away, and another one taken.
         return refuse(Code::BadOptions, "a creation of an RSA key is the only command of its request");
     }

@@ -2,8 +2,8 @@
 //!
 //! The store is the source of truth: it is copied in one piece as of its newest commit, and the copy is opened as a
 //! start would open it, so that its batches and account rows must lead to the roots in its own ledger; and each vault's
-//! rows and large blobs are held against the vault root in its account's row. The ledger's files are then made from that copy: they always fit it. A manifest with the hash of every file comes last; a folder without
-//! one is no back-up. Absent: secrets. Further folders (the software token's) are copied as bytes when the operator asks.
+//! rows and large blobs are held against the vault root in its account's row. The ledger's files are then made from that
+//! copy: they always fit it. A manifest with the hash of every file comes last; a folder without one is no back-up. Absent: secrets. Further folders (the software token's) are copied as bytes when the operator asks.
 
 use crate::desk::{Desk, OpenDeskError};
 use crate::ledger::{DiskFiles, LedgerFiles, RepairError, checkpoint_of};

@@ -149,15 +149,14 @@ impl Metrics {
                 &self.live_dropped,
             ),
         ];
-        for (name, help, value) in counters {
+        let mut write = |kind, name, help, value: &AtomicU64| {
             let value = value.load(Ordering::Relaxed);
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
-        }
-        let not_after = self.tls_not_after.load(Ordering::Relaxed);
-        if not_after != 0 {
-            let name = "keyferry_tls_not_after_seconds";
-            let help = "End of the TLS certificate, since 1970.";
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {not_after}");
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        };
+        counters.into_iter().for_each(|(name, help, value)| write("counter", name, help, value));
+        if self.tls_not_after.load(Ordering::Relaxed) != 0 {
+            let (name, help) = ("keyferry_tls_not_after_seconds", "End of the TLS certificate, since 1970.");
+            write("gauge", name, help, &self.tls_not_after);
         }
         let gauges = [
             ("keyferry_live_connections", "Live connections that are open.", &self.live_connections),
@@ -172,10 +171,7 @@ impl Metrics {
                 &self.ledger_files_waiting,
             ),
         ];
-        for (name, help, value) in gauges {
-            let value = value.load(Ordering::Relaxed);
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        }
+        gauges.into_iter().for_each(|(name, help, value)| write("gauge", name, help, value));
         self.turns.write(&mut out, "keyferry_turn_micros", "Time of a turn of the enclave.");
         self.commits.write(&mut out, "keyferry_commit_micros", "Time of a durable commit.");
         self.turn_requests.write(&mut out, "keyferry_turn_requests", "Requests in a turn.");

@@ -548,15 +548,21 @@ fn a_lost_tile_is_made_again_and_proofs_go_on_meanwhile() {
 }
 
 #[test]
-fn a_repair_from_changed_leaves_leaves_nothing_behind() {
+fn a_repair_from_changed_leaves_changes_nothing() {
     let mut bench = bench_with_tiles();
     bench.publish();
     let mut desk = bench.reopen().unwrap();
     bench.files.remove(ShardId(0), "tile/entries/001").unwrap();
     desk.log(ShardId(0)).unwrap().missed("tile/entries/001");
-    bench.store.batches.range_mut((ShardId(0), 300)..).next().unwrap().1.leaves[5] ^= 1;
+    let good = ["tile/0/000", "tile/entries/000", "tile/0/001"];
+    let files = || good.map(|path| bench.files.read(ShardId(0), path).unwrap().unwrap());
+    let before = files();
+    for first in [10, 300] {
+        bench.store.batches.range_mut((ShardId(0), first)..).next().unwrap().1.leaves[5] ^= 1;
+    }
     publish(&mut desk, &bench.store, &*bench.files).unwrap();
     assert_eq!(bench.files.len(ShardId(0), "tile/entries/001").unwrap(), None);
+    assert_eq!(files(), before, "the files are the better copy");
     assert!(desk.repairs().is_empty(), "it is not tried again for nothing");
     bench.events(1);
     assert!(desk.publications().is_empty());

@@ -2,7 +2,8 @@
 //! while the files could not be written, and that were lost.
 //!
 //! It walks over the leaves piece by piece and keeps nothing, so a log of any size is written in little memory, beside
-//! a service that goes on. What it writes counts only if the leaves lead to the log's root in the end.
+//! a service that goes on. The first walk writes nothing: only leaves that lead to the log's root may take the place of
+//! files, which are the better copy when it is the store that was damaged.
 
 use super::files::LedgerFiles;
 use super::{push_leaf, put_full};
@@ -56,18 +57,14 @@ impl Repair {
         files: &dyn LedgerFiles,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(), RepairError> {
-        let mut walk = Walk { repair: self, store, files, go_on, written: Vec::new() };
+        let walk = Walk { repair: self, store, files, go_on };
         let near = TileTree::restore(self.leaves.start, &Files { files, shard: self.shard }, Vec::new());
         // A tile before may be gone or wrong as well: then from the beginning, and all are looked at.
-        let whole = match near {
-            Ok(tree) => walk.along(tree, self.leaves.start)? || walk.along(TileTree::new(), 0)?,
-            Err(_) => walk.along(TileTree::new(), 0)?,
-        };
-        if whole {
-            return Ok(());
-        }
-        for path in &walk.written {
-            files.remove(self.shard, path)?;
+        for tree in near.into_iter().chain([TileTree::new()]) {
+            if walk.along(tree.clone(), false)? {
+                walk.along(tree, true)?;
+                return Ok(());
+            }
         }
         Err(RepairError::Damaged(self.shard))
     }
@@ -78,13 +75,12 @@ struct Walk<'a> {
     store: &'a dyn Read,
     files: &'a dyn LedgerFiles,
     go_on: &'a dyn Fn() -> bool,
-    written: Vec<String>,
 }
 
 impl Walk<'_> {
-    /// Goes on from a tree of full tiles to the log's end and writes the files behind leaf `from`; whether the root is
-    /// right.
-    fn along(&mut self, mut tree: TileTree, from: u64) -> Result<bool, RepairError> {
+    /// Goes on from a tree of full tiles to the log's end; whether the root is right. Writes the files on the way, if it
+    /// is to.
+    fn along(&self, mut tree: TileTree, write: bool) -> Result<bool, RepairError> {
         let mut open = Vec::new();
         while tree.size() < self.repair.size {
             if !(self.go_on)() {
@@ -97,7 +93,7 @@ impl Walk<'_> {
             let left = usize::try_from(self.repair.size - tree.size()).unwrap_or(usize::MAX);
             for leaf in leaves.chunks_exact(LEAF_LEN).take(left) {
                 let full = push_leaf(&mut tree, &mut open, leaf);
-                if tree.size() > from && tree.size() <= self.repair.leaves.end {
+                if write && tree.size() <= self.repair.leaves.end {
                     self.put(full)?;
                 }
             }
@@ -114,13 +110,12 @@ impl Walk<'_> {
         Ok(piece)
     }
 
-    fn put(&mut self, full: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    fn put(&self, full: Vec<(String, Vec<u8>)>) -> io::Result<()> {
         let shard = self.repair.shard;
         for (path, bytes) in full {
             // What cannot be read is written over.
             if self.files.read(shard, &path).ok().flatten().as_ref() != Some(&bytes) {
                 put_full(self.files, shard, &path, &bytes)?;
-                self.written.push(path);
             }
         }
         Ok(())

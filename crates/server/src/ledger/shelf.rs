@@ -1,8 +1,8 @@
 //! Full tiles of one shard: those that wait for their files, a few that were read lately, and the files. What is in
 //! none of them is made again from the store.
 
-use super::ProofUnavailable;
 use super::files::LedgerFiles;
+use super::{ProofUnavailable, WIDTH};
 use crate::store::Read;
 use hashlink::LruCache;
 use keyferry_tlog::{
@@ -23,8 +23,6 @@ const TILES_MAX: usize = 64;
 /// Files that may wait: a bundle has 58 KB and a tile 8, so this is 8 MB for a shard, and 32,000 entries, more than come
 /// between two publications. There are more at the start without files, and while the files cannot be written.
 pub(super) const WAITING_MAX: usize = 256;
-
-const WIDTH: u64 = 256;
 
 type Tile = Arc<Vec<Hash>>;
 type Waiting = (String, Arc<Vec<u8>>);

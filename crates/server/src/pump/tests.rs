@@ -90,6 +90,20 @@ fn a_reply_comes_only_in_the_turn_after_its_commit() {
 }
 
 #[test]
+fn nothing_is_read_while_rows_and_proofs_stand_apart() {
+    let mut hand = Hand::new(CommitMode::Group);
+    let shared = Arc::clone(&hand.pump.parts.shared);
+    shared.counter().apart = true;
+    assert_eq!(shared.reading().err(), Some(Failure::Store));
+    let _made = hand.ask(b"need", Some(account(1)));
+    hand.settle();
+    assert!(shared.reading().is_ok(), "both are at the newest commit");
+    shared.counter().apart = true;
+    hand.pump.recover(&Trouble::Answer);
+    assert!(shared.reading().is_ok(), "a start looks at both");
+}
+
+#[test]
 fn rows_that_the_stream_does_not_take_fail_their_own_request_alone() {
     let mut hand = Hand::new(CommitMode::Group);
     let _made = hand.ask(b"need", Some(account(1)));
